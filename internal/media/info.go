@@ -1,0 +1,51 @@
+package media
+
+import (
+	"crypto/sha256"
+
+	"github.com/duet-video/duet/internal/record"
+)
+
+// Hash is a SHA-256.
+type Hash [sha256.Size]byte
+
+// InfoFlags say what is wrong with a fragment. A whole one has none.
+type InfoFlags uint32
+
+const (
+	// NoRandomAccess: the fragment does not start at a random access point.
+	NoRandomAccess InfoFlags = 1 << iota
+	// PacketLoss: RTP packets of the camera are missing inside.
+	PacketLoss
+	// Discontinuity: the camera's RTP timestamps jumped inside, or right before.
+	Discontinuity
+	// Truncated: the next cut was never seen. Another recorder may hold a longer
+	// fragment of the same epoch and first offset.
+	Truncated
+	// Malformed: packets that could not be depacketized were left out.
+	Malformed
+)
+
+// Info is everything that is known of a fragment, apart from where it is stored.
+type Info struct {
+	Camera string
+	Epoch  record.Epoch
+	// First and End are the offsets of its records: First ≤ offset < End.
+	First, End uint64
+	// StartNS is the capture time of its earliest sample, EndNS the end of its last
+	// one: the capture time at which the next fragment starts, where that is known.
+	// Unix ns. StartNS < EndNS.
+	StartNS, EndNS int64
+	// WindowNS is the start of the segment window, the zero of its decode times: the
+	// last multiple of the segment duration at or before StartNS. Unix ns.
+	WindowNS int64
+	Flags    InfoFlags
+	// Size is the length of moof and mdat, and Hash their SHA-256.
+	Size int64
+	Hash Hash
+	// InitHash is the SHA-256 of the init header (ftyp and moov) that it needs.
+	InitHash Hash
+	// Since and SinceNS say why footage is missing before this epoch, see Description.
+	Since   Cause
+	SinceNS int64
+}
