@@ -32,12 +32,16 @@ type Info struct {
 	Epoch  record.Epoch
 	// First and End are the offsets of its records: First ≤ offset < End.
 	First, End uint64
-	// StartNS is the capture time of its earliest sample, EndNS the end of its last
-	// one: the capture time at which the next fragment starts, where that is known.
-	// Unix ns. StartNS < EndNS.
+	// StartNS is the capture time of the record that it was cut at, EndNS that of the
+	// record at which the next fragment was cut; where the epoch ended instead, the end
+	// of the last access unit of the track that was cut at. Unix ns. StartNS < EndNS.
 	StartNS, EndNS int64
+	// MinNS is the capture time of its earliest sample and MaxNS the end of its latest
+	// one, over all tracks: audio runs a little before or after the video that it is
+	// cut with. Unix ns. MinNS ≤ StartNS.
+	MinNS, MaxNS int64
 	// WindowNS is the start of the segment window, the zero of its decode times: the
-	// last multiple of the segment duration at or before StartNS. Unix ns.
+	// last multiple of the segment duration at or before MinNS. Unix ns.
 	WindowNS int64
 	Flags    InfoFlags
 	// Size is the length of moof and mdat, and Hash their SHA-256.

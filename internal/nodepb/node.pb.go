@@ -895,6 +895,8 @@ type Fragment struct {
 	InitHash      []byte                 `protobuf:"bytes,10,opt,name=init_hash,json=initHash,proto3" json:"init_hash,omitempty"`
 	Since         string                 `protobuf:"bytes,11,opt,name=since,proto3" json:"since,omitempty"`
 	SinceNs       int64                  `protobuf:"varint,12,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`
+	MinNs         int64                  `protobuf:"varint,13,opt,name=min_ns,json=minNs,proto3" json:"min_ns,omitempty"`
+	MaxNs         int64                  `protobuf:"varint,14,opt,name=max_ns,json=maxNs,proto3" json:"max_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1009,6 +1011,20 @@ func (x *Fragment) GetSince() string {
 func (x *Fragment) GetSinceNs() int64 {
 	if x != nil {
 		return x.SinceNs
+	}
+	return 0
+}
+
+func (x *Fragment) GetMinNs() int64 {
+	if x != nil {
+		return x.MinNs
+	}
+	return 0
+}
+
+func (x *Fragment) GetMaxNs() int64 {
+	if x != nil {
+		return x.MaxNs
 	}
 	return 0
 }
@@ -1614,7 +1630,7 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x19\n" +
 	"\bstart_ns\x18\x02 \x01(\x03R\astartNs\x12\x15\n" +
 	"\x06end_ns\x18\x03 \x01(\x03R\x05endNs\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xa3\x02\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xd1\x02\n" +
 	"\bFragment\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\fR\x05epoch\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x10\n" +
@@ -1628,7 +1644,9 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\tinit_hash\x18\n" +
 	" \x01(\fR\binitHash\x12\x14\n" +
 	"\x05since\x18\v \x01(\tR\x05since\x12\x19\n" +
-	"\bsince_ns\x18\f \x01(\x03R\asinceNs\"F\n" +
+	"\bsince_ns\x18\f \x01(\x03R\asinceNs\x12\x15\n" +
+	"\x06min_ns\x18\r \x01(\x03R\x05minNs\x12\x15\n" +
+	"\x06max_ns\x18\x0e \x01(\x03R\x05maxNs\"F\n" +
 	"\x0eFragmentsReply\x124\n" +
 	"\tfragments\x18\x01 \x03(\v2\x16.duet.node.v1.FragmentR\tfragments\"X\n" +
 	"\fSpansRequest\x12\x16\n" +
