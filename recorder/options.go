@@ -1,0 +1,150 @@
+package recorder
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/duet-video/duet/internal/clock"
+)
+
+// Options say what a recorder records, from where, and to where.
+type Options struct {
+	// Name of the recorder; the data directory belongs to it for good.
+	Name string
+	// Role is primary or redundant, Zone what fails together. Both are only reported.
+	Role, Zone string
+	// Version of the program, reported.
+	Version string
+
+	// DataDir is where segments and index go. It may not exist yet.
+	DataDir string
+	// Quota bounds the bytes of media of this recorder; 0: no bound.
+	Quota int64
+	// MinFree is how many bytes of the disk stay free: the oldest footage is deleted
+	// to keep it so. 0: 1 % of the disk, at most 10 GB.
+	MinFree int64
+	// SyncInterval is how often what was written is made durable. 0: 1 s.
+	SyncInterval time.Duration
+
+	Proxies []Proxy
+	Cameras []Camera
+
+	// Listener takes the gRPC and the HTTP port in one. Run closes it.
+	Listener net.Listener
+	// ServerTLS and ClientTLS are the mutual TLS of both directions; nil: plaintext,
+	// for tests only.
+	ServerTLS, ClientTLS *tls.Config
+
+	// FS is the file system; nil: the machine's. Dial connects to proxies; nil: TCP.
+	FS   vfs.FS
+	Dial func(ctx context.Context, address string) (net.Conn, error)
+	// Clock; nil: the machine's.
+	Clock clock.Clock
+	Log   zerolog.Logger
+	// Registry takes the metrics and is what /metrics shows; nil: one of its own.
+	Registry *prometheus.Registry
+}
+
+// Proxy is a proxy to subscribe at. Address is host:port of its link.
+type Proxy struct {
+	Name, Address string
+}
+
+// Camera is a camera to record.
+type Camera struct {
+	Name string
+	// Proxies names the proxies that may have the camera; empty: all.
+	Proxies []string
+	// Role of this copy, primary or redundant; empty: the recorder's.
+	Role string
+	// Retention of the camera.
+	Retention Retention
+}
+
+// Retention says how much is kept of a camera. The zero value keeps all that the
+// recorder's quota and disk allow.
+type Retention struct {
+	// Age is how long footage is kept after its end; 0: without a limit.
+	Age time.Duration
+	// Bytes bounds the bytes kept; 0: without a limit.
+	Bytes int64
+}
+
+const (
+	defaultSyncInterval = time.Second
+	maxSyncInterval     = time.Minute
+)
+
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+// complete checks o and fills in what was left out.
+func (o *Options) complete() error {
+	var errs []error
+	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
+	if !nameForm.MatchString(o.Name) {
+		bad("recorder name %q does not match %s", o.Name, nameForm)
+	}
+	if o.DataDir == "" {
+		bad("no data directory")
+	}
+	if o.Listener == nil {
+		bad("no listener")
+	}
+	if o.Quota < 0 || o.MinFree < 0 {
+		bad("quota %d and minimum free space %d must not be negative", o.Quota, o.MinFree)
+	}
+	if o.SyncInterval < 0 || o.SyncInterval > maxSyncInterval {
+		bad("sync interval %s is not in 0 … %s", o.SyncInterval, maxSyncInterval)
+	}
+	proxies := map[string]bool{}
+	for _, p := range o.Proxies {
+		if p.Name == "" || p.Address == "" || proxies[p.Name] {
+			bad("proxy %q at %q: wants a name of its own and an address", p.Name, p.Address)
+		}
+		proxies[p.Name] = true
+	}
+	cameras := map[string]bool{}
+	for _, c := range o.Cameras {
+		if !nameForm.MatchString(c.Name) || cameras[c.Name] {
+			bad("camera %q: wants a name of its own that matches %s", c.Name, nameForm)
+		}
+		cameras[c.Name] = true
+		if i := slices.IndexFunc(c.Proxies, func(p string) bool { return !proxies[p] }); i >= 0 {
+			bad("camera %s: there is no proxy %q", c.Name, c.Proxies[i])
+		}
+		if c.Retention.Age < 0 || c.Retention.Bytes < 0 {
+			bad("camera %s: retention must not be negative", c.Name)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("recorder %s: %w", o.Name, err)
+	}
+	if o.SyncInterval == 0 {
+		o.SyncInterval = defaultSyncInterval
+	}
+	if o.FS == nil {
+		o.FS = DiskFS()
+	}
+	if o.Clock == nil {
+		o.Clock = clock.System()
+	}
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	if o.Dial == nil {
+		o.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		}
+	}
+	return nil
+}
