@@ -5,7 +5,22 @@ import (
 	"github.com/duet-video/duet/internal/record"
 )
 
-// Hello is the first frame of a recorder.
+// Frame is one of Hello, Subscribe, Unsubscribe, Ack (recorder to proxy), Open, Batch,
+// Lost, Pause, End, Reject (proxy to recorder), by value.
+type Frame interface{ frame() }
+
+func (Hello) frame()       {}
+func (Subscribe) frame()   {}
+func (Unsubscribe) frame() {}
+func (Ack) frame()         {}
+func (Open) frame()        {}
+func (Batch) frame()       {}
+func (Lost) frame()        {}
+func (Pause) frame()       {}
+func (End) frame()         {}
+func (Reject) frame()      {}
+
+// Hello is the first frame of a recorder, and sent once.
 type Hello struct {
 	Recorder string
 }
@@ -19,7 +34,8 @@ type Subscribe struct {
 	From    record.Position
 }
 
-// Unsubscribe ends a channel. Frames that are under way may still arrive on it.
+// Unsubscribe ends a channel. Frames that are under way may still arrive on it, so its
+// number is not to be used again on the stream.
 type Unsubscribe struct {
 	Channel uint32
 }
@@ -40,7 +56,9 @@ type Open struct {
 }
 
 // Batch carries Count records in their wire form, the first of which has offset First.
-// Records is a view of the message (receiving) or of the log's slab (sending).
+// Records is a view of the log's slab (sending), or of the message (receiving), which
+// the receiver owns together with all other batches of that message; it holds Count
+// well-formed records: the decoder has checked that.
 type Batch struct {
 	Channel uint32
 	First   uint64
@@ -53,6 +71,15 @@ type Lost struct {
 	Channel  uint32
 	Epoch    record.Epoch
 	From, To uint64
+}
+
+// Pause says that nothing from Offset on is sent for now. The record at Offset is a cut
+// with capture time CaptureNS (Unix ns): the fragment before it is whole and ends there.
+type Pause struct {
+	Channel   uint32
+	Epoch     record.Epoch
+	Offset    uint64
+	CaptureNS int64
 }
 
 // End says that Epoch is over, that its records end before offset End, and why.
