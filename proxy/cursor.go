@@ -1,0 +1,274 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/duet-video/duet/internal/media"
+	"github.com/duet-video/duet/internal/record"
+)
+
+// ChunkKind says what a Chunk is.
+type ChunkKind uint8
+
+// The kinds of chunk, which come in the order that package link describes.
+const (
+	// ChunkOpen: the records that follow are of Epoch and begin at First.
+	ChunkOpen ChunkKind = iota + 1
+	// ChunkBatch: Records holds the records First ≤ offset < End.
+	ChunkBatch
+	// ChunkLost: the records First ≤ offset < End of Epoch have left the log.
+	ChunkLost
+	// ChunkEnd: Epoch is over, its records end before End, because of Cause.
+	ChunkEnd
+	// ChunkPause: after StopAtCut, the cut at First of Epoch, with capture time
+	// CaptureNS, is reached. Epoch is zero where the cursor was between epochs or had
+	// lost records, so that there is no fragment to close. It delivers no more.
+	ChunkPause
+)
+
+// Chunk is what a cursor delivers.
+type Chunk struct {
+	Kind       ChunkKind
+	Epoch      record.Epoch
+	First, End uint64
+	// Records are whole records in wire form: a view of the log that stays valid and
+	// must not be changed. It keeps up to 128 KiB alive.
+	Records   []byte
+	Cause     media.Cause
+	CaptureNS int64
+}
+
+// Waker wakes one goroutine that waits for any number of cursors. Any number of
+// wake-ups before it looks are one.
+type Waker struct{ c chan struct{} }
+
+// NewWaker returns a Waker.
+func NewWaker() *Waker { return &Waker{c: make(chan struct{}, 1)} }
+
+// C is readable when something may be there to read.
+func (w *Waker) C() <-chan struct{} { return w.c }
+
+func (w *Waker) wake() {
+	select {
+	case w.c <- struct{}{}:
+	default:
+	}
+}
+
+// LiveStart says where a live reader begins.
+type LiveStart uint8
+
+const (
+	// LiveCut: at the newest cut, so that a picture is there at once.
+	LiveCut LiveStart = iota
+	// LiveTail: at the next record that is appended.
+	LiveTail
+)
+
+// Cursor is one consumer's place in a log. It belongs to one goroutine.
+type Cursor struct {
+	log   *Log
+	waker *Waker
+	// epoch is the one that is being read; nil: the first one after the epoch after,
+	// or, with oldest set, whichever has the oldest record.
+	epoch  *epochLog
+	after  record.Epoch
+	oldest bool
+	next   uint64
+	opened bool
+	stop   bool
+	slab   *slab
+	pos    int
+	waits  bool // under Log.mu: the cursor is in Log.waiting
+}
+
+// ErrBeyond says that a position is past the end of its epoch.
+var ErrBeyond = errors.New("the position is past the end of its epoch")
+
+// NewCursor returns a cursor that begins at a position (see package link for what
+// positions mean that are zero, unknown or gone), and wakes waker. Close it.
+func (l *Log) NewCursor(from record.Position, waker *Waker) (*Cursor, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := &Cursor{log: l, waker: waker}
+	if from.IsZero() {
+		c.oldest = true
+		return c, nil
+	}
+	if e := l.find(from.Epoch); e != nil {
+		if from.Offset > e.next {
+			return nil, fmt.Errorf("begin at %s: %w, which is %d", from, ErrBeyond, e.next)
+		}
+		c.epoch, c.next = e, from.Offset
+		return c, nil
+	}
+	c.after = from.Epoch
+	if n := len(l.epochs); n > 0 && l.epochs[n-1].id.Compare(from.Epoch) < 0 {
+		// An epoch from the future: of another proxy, or of a time before the clock was
+		// set back. Waiting for a newer one could last for ever.
+		c.oldest = true
+	}
+	return c, nil
+}
+
+// NewLiveCursor returns a cursor for a reader that wants what is new; Next waits for it.
+func (l *Log) NewLiveCursor(start LiveStart) *Cursor {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := &Cursor{log: l, waker: NewWaker()}
+	n := len(l.epochs)
+	if n == 0 {
+		return c
+	}
+	e := l.epochs[n-1]
+	c.after = e.id
+	switch cuts := len(e.cuts); {
+	case e.ended:
+	case start == LiveTail, cuts == 0:
+		c.epoch, c.next = e, e.next
+	default:
+		c.epoch, c.next = e, e.cuts[cuts-1].offset
+	}
+	return c
+}
+
+// StopAtCut makes the cursor deliver ChunkPause at the next cut, and nothing after it.
+func (c *Cursor) StopAtCut() { c.stop = true }
+
+// Close makes the cursor wake nobody any more.
+func (c *Cursor) Close() {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	if c.waits {
+		c.waits = false
+		c.log.waiting = slices.DeleteFunc(c.log.waiting, func(o *Cursor) bool { return o == c })
+	}
+}
+
+// Next waits for the next chunk, of at most maxBytes where the record is not larger.
+func (c *Cursor) Next(ctx context.Context, maxBytes int) (Chunk, error) {
+	for {
+		if k, ok := c.TryNext(maxBytes); ok {
+			return k, nil
+		}
+		select {
+		case <-c.waker.c:
+		case <-ctx.Done():
+			return Chunk{}, ctx.Err()
+		}
+	}
+}
+
+// TryNext returns the next chunk if there is one. Otherwise the waker is woken once when
+// there may be.
+func (c *Cursor) TryNext(maxBytes int) (Chunk, bool) {
+	c.log.mu.Lock()
+	defer c.log.mu.Unlock()
+	k, ok := c.step(maxBytes)
+	if !ok && !c.waits {
+		c.waits = true
+		c.log.waiting = append(c.log.waiting, c)
+	}
+	return k, ok
+}
+
+// step is TryNext under Log.mu.
+func (c *Cursor) step(maxBytes int) (Chunk, bool) {
+	if c.stop && !c.opened {
+		return Chunk{Kind: ChunkPause}, true
+	}
+	if c.epoch == nil && !c.enter() {
+		return Chunk{}, false
+	}
+	e := c.epoch
+	switch {
+	case c.next == e.next && e.ended:
+		c.leave()
+		return Chunk{Kind: ChunkEnd, Epoch: e.id, End: e.next, Cause: e.cause}, true
+	case c.next == e.next:
+		return Chunk{}, false
+	case c.next < e.base:
+		return c.lose()
+	case c.stop:
+		if k, ok := c.pause(); ok {
+			return k, true
+		}
+	}
+	if !c.opened {
+		c.opened = true
+		return Chunk{Kind: ChunkOpen, Epoch: e.id, First: c.next}, true
+	}
+	return c.batch(maxBytes), true
+}
+
+// enter finds the epoch to go on with.
+func (c *Cursor) enter() bool {
+	if c.oldest {
+		for _, e := range c.log.epochs {
+			if len(e.cuts) > 0 {
+				c.epoch, c.next, c.oldest = e, e.cuts[0].offset, false
+				return true
+			}
+		}
+		return false
+	}
+	for _, e := range c.log.epochs {
+		if e.id.Compare(c.after) > 0 {
+			c.epoch, c.next = e, 0
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Cursor) leave() {
+	c.after, c.epoch, c.slab, c.opened = c.epoch.id, nil, nil, false
+}
+
+// lose goes on at the next cut. Where there is none yet, what is lost is not known yet.
+func (c *Cursor) lose() (Chunk, bool) {
+	e := c.epoch
+	to := e.next
+	if k, ok := e.cutFrom(c.next); ok {
+		to = k.offset
+	} else if !e.ended {
+		return Chunk{}, false
+	}
+	k := Chunk{Kind: ChunkLost, Epoch: e.id, First: c.next, End: to}
+	c.next, c.opened, c.slab = to, false, nil
+	return k, true
+}
+
+func (c *Cursor) pause() (Chunk, bool) {
+	k, ok := c.epoch.cutFrom(c.next)
+	if !ok || k.offset != c.next {
+		return Chunk{}, false
+	}
+	return Chunk{Kind: ChunkPause, Epoch: c.epoch.id, First: k.offset, CaptureNS: k.captureNS}, true
+}
+
+// batch returns records from next on; there is one at least.
+func (c *Cursor) batch(maxBytes int) Chunk {
+	e := c.epoch
+	if c.slab == nil || c.next >= c.slab.next() {
+		c.slab = e.slabOf(c.next)
+		c.pos = c.slab.seek(c.next)
+	}
+	limit := e.next
+	if c.stop {
+		if k, ok := e.cutFrom(c.next); ok {
+			limit = k.offset
+		}
+	}
+	end, n := c.slab.run(c.pos, c.next, limit, maxBytes)
+	k := Chunk{
+		Kind: ChunkBatch, Epoch: e.id, First: c.next, End: c.next + n,
+		Records: c.slab.buf[c.pos:end:end],
+	}
+	c.next += n
+	c.pos = end
+	return k
+}
