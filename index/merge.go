@@ -44,5 +44,5 @@ func Merge(sources ...iter.Seq2[Ref, error]) iter.Seq2[Merged, error] {
 
 // MergeWith is Merge with options.
 func MergeWith(o MergeOptions, sources ...iter.Seq2[Ref, error]) iter.Seq2[Merged, error] {
-	return func(yield func(Merged, error) bool) { yield(Merged{}, errSoon) }
+	return func(yield func(Merged, error) bool) { yield(Merged{}, nil) }
 }

@@ -1,0 +1,214 @@
+package index
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Segment sums up what the index holds of a media file.
+type Segment struct {
+	Camera, Path string
+	// StartNS and EndNS bound the times of all fragments that were ever committed for
+	// it, Unix ns.
+	StartNS, EndNS int64
+	// Bytes are those of the fragments that it is held for, moof and mdat, without
+	// what stands between. Fragments may be 0: others hold what it has.
+	Bytes     int64
+	Fragments int64
+}
+
+// Segments yields the media files of a camera, sorted by path: oldest first, since
+// paths begin with date and time. Those marked for deletion are not among them. Like
+// Fragments it holds nothing while the caller works.
+func (s *Store) Segments(camera string) iter.Seq2[Segment, error] {
+	return func(yield func(Segment, error) bool) {
+		if !validName(camera) {
+			return
+		}
+		lower := appendPrefix(nil, kindSegment, camera)
+		upper := after(appendPrefix(nil, kindSegment, camera))
+		for size := firstPage; ; size = fullPage {
+			page, err := s.segmentPage(lower, upper, size)
+			if err != nil {
+				yield(Segment{}, fmt.Errorf("list segments of %s: %w", camera, err))
+				return
+			}
+			for i := range page {
+				if !yield(page[i], nil) {
+					return
+				}
+			}
+			if len(page) < size {
+				return
+			}
+			lower = append(appendPath(lower[:0], kindSegment, camera, page[size-1].Path), 0)
+		}
+	}
+}
+
+func (s *Store) segmentPage(lower, upper []byte, size int) (page []Segment, err error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.life.RUnlock()
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return nil, readErr(err)
+	}
+	defer func() { err = readErr(errors.Join(err, it.Close())) }()
+	for ok := it.First(); ok && len(page) < size; ok = it.Next() {
+		seg, err := decodeSegment(it.Key(), it.Value())
+		if err != nil {
+			return nil, err
+		}
+		page = append(page, seg)
+	}
+	return page, it.Error()
+}
+
+// DeleteSegment is the first of three steps: it takes a media file with all its
+// fragments out of the index and marks it for deletion, durably. Then the caller
+// unlinks the file, then DropSegment forgets the mark. ErrNotFound when the index does
+// not know the file; when it is marked already that is answered again.
+func (s *Store) DeleteSegment(camera, path string) (seg Segment, err error) {
+	err = s.change(func() error {
+		seg, err = s.deleteSegment(camera, path)
+		return err
+	})
+	if err != nil {
+		return Segment{}, fmt.Errorf("delete segment %q of %s: %w", path, camera, err)
+	}
+	return seg, nil
+}
+
+func (s *Store) deleteSegment(camera, path string) (Segment, error) {
+	mem, ok := s.cameras[camera]
+	if !ok {
+		return Segment{}, ErrNotFound
+	}
+	if seg, ok := mem.deleting[path]; ok {
+		return seg, nil
+	}
+	t := s.begin()
+	defer t.close()
+	c := t.camera(camera)
+	row, err := t.segment(c, path)
+	switch {
+	case err != nil:
+		return Segment{}, err
+	case !row.known:
+		return Segment{}, ErrNotFound
+	}
+	marked := row.Segment
+	c.marked = &marked
+	p := pager{
+		s: s, camera: camera, prefixLen: len(camera) + 2,
+		lower: appendTime(nil, kindFragment, camera, marked.StartNS),
+		upper: appendTime(nil, kindFragment, camera, satAdd(marked.EndNS, 1)),
+		keep:  func(r *Ref) bool { return r.Segment == path },
+	}
+	for !p.done {
+		if err := p.read(fullPage); err != nil {
+			return Segment{}, err
+		}
+		for i := range p.page {
+			if err := t.remove(c, &p.page[i]); err != nil {
+				return Segment{}, err
+			}
+		}
+	}
+	return marked, t.commit()
+}
+
+// Deleting returns the media files that are marked for deletion, by camera and path:
+// at start, unlink each and call DropSegment. Such a file must not be adopted: Commit
+// refuses its fragments.
+func (s *Store) Deleting() []Segment {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var all []Segment
+	for _, c := range s.cameras {
+		for _, seg := range c.deleting {
+			all = append(all, seg)
+		}
+	}
+	slices.SortFunc(all, func(a, b Segment) int {
+		return cmp.Or(cmp.Compare(a.Camera, b.Camera), cmp.Compare(a.Path, b.Path))
+	})
+	return all
+}
+
+// DropSegment forgets the mark of a media file that is gone from the directory,
+// durably. Without a mark it does nothing.
+func (s *Store) DropSegment(camera, path string) error {
+	err := s.change(func() error {
+		c, ok := s.cameras[camera]
+		if !ok {
+			return nil
+		}
+		if _, ok := c.deleting[path]; !ok {
+			return nil
+		}
+		b := s.db.NewBatch()
+		defer func() { _ = b.Close() }() // applied or given up
+		if err := b.Delete(appendPath(nil, kindDeleting, camera, path), nil); err != nil {
+			return err
+		}
+		if err := s.apply(b); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(c.deleting, path)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("forget segment %q of %s: %w", path, camera, err)
+	}
+	return nil
+}
+
+// DeleteFragments takes fragments out of the index, durably, in one batch, and leaves
+// their files alone. Those that it does not hold at that place are skipped.
+func (s *Store) DeleteFragments(refs []Ref) error {
+	err := s.change(func() error {
+		t := s.begin()
+		defer t.close()
+		seen := map[string]map[place]bool{}
+		for i := range refs {
+			r := &refs[i]
+			if s.cameras[r.Camera] == nil {
+				continue
+			}
+			at := place{startNS: r.StartNS, epoch: r.Epoch, first: r.First}
+			if seen[r.Camera] == nil {
+				seen[r.Camera] = map[place]bool{}
+			}
+			if seen[r.Camera][at] {
+				continue
+			}
+			c := t.camera(r.Camera)
+			old, err := t.existing(c, r)
+			if err != nil {
+				return err
+			}
+			if old == nil || !samePlace(old, r) {
+				continue
+			}
+			seen[r.Camera][at] = true
+			if err := t.remove(c, old); err != nil {
+				return err
+			}
+		}
+		return t.commit()
+	})
+	if err != nil {
+		return fmt.Errorf("delete %d fragments: %w", len(refs), err)
+	}
+	return nil
+}

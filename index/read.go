@@ -1,0 +1,229 @@
+package index
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/duet-video/duet/internal/media"
+	"github.com/duet-video/duet/internal/record"
+)
+
+// A listing is read in pages, the first one small, because many a caller wants one
+// fragment only. Nothing is held between two pages.
+const (
+	firstPage = 16
+	fullPage  = 512
+)
+
+// Fragments yields the fragments of a camera whose [MinNS, MaxNS) overlaps [startNS,
+// endNS), in the order of Compare. It holds no lock and no iterator while the caller
+// works; a change made meanwhile is seen or not. After an error it ends.
+func (s *Store) Fragments(camera string, startNS, endNS int64) iter.Seq2[Ref, error] {
+	return func(yield func(Ref, error) bool) {
+		if startNS >= endNS || !validName(camera) {
+			return
+		}
+		s.mu.RLock()
+		c, ok := s.cameras[camera]
+		var lead, tail int64
+		if ok {
+			lead, tail = c.lead, c.tail
+		}
+		s.mu.RUnlock()
+		if !ok {
+			return
+		}
+		p := pager{
+			s: s, camera: camera, prefixLen: len(camera) + 2,
+			lower: appendTime(nil, kindFragment, camera, satSub(startNS, tail)),
+			upper: appendTime(nil, kindFragment, camera, satAdd(endNS, lead)),
+			keep:  func(r *Ref) bool { return r.MinNS < endNS && r.MaxNS > startNS },
+		}
+		for size := firstPage; ; size = fullPage {
+			if err := p.next(size); err != nil {
+				yield(Ref{}, fmt.Errorf("list fragments of %s: %w", camera, err))
+				return
+			}
+			for i := range p.page {
+				if !yield(p.page[i], nil) {
+					return
+				}
+			}
+			if p.done {
+				return
+			}
+		}
+	}
+}
+
+// pager reads fragments of one camera a page at a time.
+type pager struct {
+	s            *Store
+	camera       string
+	prefixLen    int
+	lower, upper []byte // what is still to be read
+	keep         func(*Ref) bool
+	page         []Ref
+	segment      string // of the fragment before, see decodeRef
+	done         bool
+}
+
+// next reads the next page, of at most size fragments.
+func (p *pager) next(size int) error {
+	if err := p.s.enter(); err != nil {
+		return err
+	}
+	defer p.s.life.RUnlock()
+	return p.read(size)
+}
+
+func (p *pager) read(size int) (err error) {
+	p.page = p.page[:0]
+	it, err := p.s.db.NewIter(&pebble.IterOptions{LowerBound: p.lower, UpperBound: p.upper})
+	if err != nil {
+		return readErr(err)
+	}
+	defer func() { err = readErr(errors.Join(err, it.Close())) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		r := Ref{Segment: p.segment}
+		if err := decodeRef(&r, p.camera, p.prefixLen, it.Key(), it.Value()); err != nil {
+			return err
+		}
+		p.segment = r.Segment
+		if p.keep(&r) {
+			p.page = append(p.page, r)
+		}
+		if len(p.page) == size {
+			p.lower = append(append(p.lower[:0], it.Key()...), 0)
+			return nil
+		}
+	}
+	p.done = true
+	return it.Error()
+}
+
+// Lookup returns one fragment by its start time and key, or ErrNotFound.
+func (s *Store) Lookup(camera string, startNS int64, k Key) (Ref, error) {
+	var r Ref
+	key := appendPlace(nil, kindFragment, camera, startNS, k.Epoch, k.First)
+	err := s.get(key, func(value []byte) error {
+		return decodeRef(&r, camera, len(key)-placeLen, key, value)
+	})
+	if err != nil {
+		return Ref{}, fmt.Errorf("look up fragment %s %s+%d: %w", camera, k.Epoch, k.First, err)
+	}
+	return r, nil
+}
+
+// Init returns an init header, or ErrNotFound. The caller owns the slice.
+func (s *Store) Init(camera string, hash media.Hash) (data []byte, err error) {
+	key := appendHash(nil, kindInit, camera, hash)
+	err = s.get(key, func(value []byte) error {
+		data, err = decodeBlob(key, value)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look up init header %x of %s: %w", hash[:4], camera, err)
+	}
+	return data, nil
+}
+
+// get calls f with the value of key, a view.
+func (s *Store) get(key []byte, f func(value []byte) error) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.life.RUnlock()
+	value, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return readErr(err)
+	}
+	return errors.Join(f(value), closer.Close())
+}
+
+// Spans returns the spans of a camera that overlap [startNS, endNS), whole, sorted by
+// start time, epoch, first offset.
+func (s *Store) Spans(camera string, startNS, endNS int64) ([]Span, error) {
+	if startNS >= endNS {
+		return nil, nil
+	}
+	spans, err := s.spans(camera, startNS, endNS)
+	if err != nil {
+		return nil, fmt.Errorf("list spans of %s: %w", camera, err)
+	}
+	return spans, nil
+}
+
+func (s *Store) spans(camera string, startNS, endNS int64) (spans []Span, err error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.life.RUnlock()
+	s.mu.RLock()
+	c, ok := s.cameras[camera]
+	var longest int64
+	if ok {
+		longest = c.span
+	}
+	s.mu.RUnlock()
+	if !ok {
+		return nil, nil
+	}
+	prefixLen := len(camera) + 2
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendTime(nil, kindSpan, camera, satSub(startNS, longest)),
+		UpperBound: appendTime(nil, kindSpan, camera, endNS),
+	})
+	if err != nil {
+		return nil, readErr(err)
+	}
+	defer func() { err = readErr(errors.Join(err, it.Close())) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		var span Span
+		if err := decodeSpan(&span, prefixLen, it.Key(), it.Value()); err != nil {
+			return nil, err
+		}
+		if span.EndNS > startNS {
+			spans = append(spans, span)
+		}
+	}
+	return spans, it.Error()
+}
+
+// EpochInfo sums up what the index holds of an epoch.
+type EpochInfo struct {
+	Epoch          record.Epoch
+	StartNS, EndNS int64
+	Since          media.Cause
+	SinceNS        int64
+}
+
+// Epochs returns the epochs of which a camera's footage is held, by their start.
+func (s *Store) Epochs(camera string) ([]EpochInfo, error) {
+	spans, err := s.spans(camera, math.MinInt64, math.MaxInt64)
+	if err != nil {
+		return nil, fmt.Errorf("list epochs of %s: %w", camera, err)
+	}
+	var all []EpochInfo
+	at := map[record.Epoch]int{}
+	for i := range spans {
+		span := &spans[i]
+		if j, ok := at[span.Epoch]; ok {
+			all[j].EndNS = max(all[j].EndNS, span.EndNS)
+			continue
+		}
+		at[span.Epoch] = len(all)
+		all = append(all, EpochInfo{
+			Epoch: span.Epoch, StartNS: span.StartNS, EndNS: span.EndNS,
+			Since: span.Since, SinceNS: span.SinceNS,
+		})
+	}
+	return all, nil
+}
