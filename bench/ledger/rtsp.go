@@ -1,0 +1,184 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bluenviron/gortsplib/v4"
+	"github.com/bluenviron/gortsplib/v4/pkg/base"
+	"github.com/bluenviron/gortsplib/v4/pkg/format"
+	"github.com/pion/rtp"
+)
+
+// CaptureOptions say how to read a live stream.
+type CaptureOptions struct {
+	URL       string // may carry user and password
+	Transport gortsplib.Transport
+	// OnUnit is called with each access unit, its arrival as capture time, and the packet
+	// that completed it, on one goroutine at a time. The packet is only valid during the
+	// call.
+	OnUnit func(AccessUnit, *rtp.Packet)
+	// OnPacket, when set, is called with each packet of a track before that.
+	OnPacket func(track int, p *rtp.Packet)
+	// OnReady, when set, is called after PLAY was answered.
+	OnReady func(*gortsplib.Client)
+}
+
+// Capture plays an RTSP stream until ctx ends or the connection fails, and reassembles
+// its access units for comparison with the ledger that has the header. It returns nil
+// when ctx ended it.
+func Capture(ctx context.Context, h *Header, o CaptureOptions) error {
+	u, err := base.ParseURL(o.URL)
+	if err != nil {
+		return fmt.Errorf("capture: %w", err)
+	}
+	c := &gortsplib.Client{
+		Transport:         &o.Transport,
+		OnDecodeError:     func(error) {},  // RTCP that is none
+		OnPacketsLost:     func(uint64) {}, // the checker finds out
+		AnyPortEnable:     true,
+		WriteTimeout:      5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		OnTransportSwitch: func(error) {},
+	}
+	if err := c.Start(u.Scheme, u.Host); err != nil {
+		return fmt.Errorf("capture: %w", err)
+	}
+	defer c.Close()
+	if err := play(c, u, h, &o); err != nil {
+		return fmt.Errorf("capture %s: %w", u.Path, err)
+	}
+	if o.OnReady != nil {
+		o.OnReady(c)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("capture %s: %w", u.Path, err)
+	case <-ctx.Done():
+		c.Close()
+		<-ended
+		return nil
+	}
+}
+
+func play(c *gortsplib.Client, u *base.URL, h *Header, o *CaptureOptions) error {
+	desc, _, err := c.Describe(u)
+	if err != nil {
+		return err
+	}
+	if err := c.SetupAll(desc.BaseURL, desc.Medias); err != nil {
+		return err
+	}
+	found := 0
+	for _, m := range desc.Medias {
+		for _, f := range m.Formats {
+			codec := codecOf(f)
+			track := -1
+			for i, t := range h.Tracks {
+				if t.Codec == codec {
+					track = i
+				}
+			}
+			if track < 0 {
+				continue
+			}
+			found++
+			decode, err := newDecoder(codec, f)
+			if err != nil {
+				return err
+			}
+			c.OnPacketRTP(m, f, func(p *rtp.Packet) {
+				if o.OnPacket != nil {
+					o.OnPacket(track, p)
+				}
+				for _, a := range decode(h, p) {
+					a.Track = track
+					a.CaptureNS = time.Now().UnixNano()
+					o.OnUnit(a, p)
+				}
+			})
+		}
+	}
+	if found == 0 {
+		return errors.New("it has no track of the ledger")
+	}
+	_, err = c.Play(nil)
+	return err
+}
+
+func codecOf(f format.Format) Codec {
+	switch f := f.(type) {
+	case *format.H264:
+		return H264
+	case *format.H265:
+		return H265
+	case *format.MJPEG:
+		return MJPEG
+	case *format.MPEG4Audio:
+		return AAC
+	case *format.G711:
+		if f.MULaw {
+			return PCMU
+		}
+		return PCMA
+	}
+	return ""
+}
+
+type decodeFunc func(*Header, *rtp.Packet) []AccessUnit
+
+// newDecoder returns what turns packets into access units. Errors (the stream was joined
+// in the middle of one, a packet was lost) leave access units out.
+func newDecoder(codec Codec, f format.Format) (decodeFunc, error) {
+	switch f := f.(type) {
+	case *format.H264:
+		d, err := f.CreateDecoder()
+		return func(h *Header, p *rtp.Packet) []AccessUnit {
+			nalus, err := d.Decode(p)
+			if err != nil {
+				return nil
+			}
+			return []AccessUnit{h.unitOfNALUs(codec, nalus)}
+		}, err
+	case *format.H265:
+		d, err := f.CreateDecoder()
+		return func(h *Header, p *rtp.Packet) []AccessUnit {
+			nalus, err := d.Decode(p)
+			if err != nil {
+				return nil
+			}
+			return []AccessUnit{h.unitOfNALUs(codec, nalus)}
+		}, err
+	case *format.MJPEG:
+		d, err := f.CreateDecoder()
+		return func(h *Header, p *rtp.Packet) []AccessUnit {
+			image, err := d.Decode(p)
+			if err != nil {
+				return nil
+			}
+			return []AccessUnit{h.unitOfBytes(codec, image)}
+		}, err
+	case *format.MPEG4Audio:
+		d, err := f.CreateDecoder()
+		return func(h *Header, p *rtp.Packet) []AccessUnit {
+			aus, err := d.Decode(p)
+			if err != nil {
+				return nil
+			}
+			out := make([]AccessUnit, len(aus))
+			for i, au := range aus {
+				out[i] = h.unitOfBytes(codec, au)
+			}
+			return out
+		}, err
+	case *format.G711:
+		return func(h *Header, p *rtp.Packet) []AccessUnit {
+			return []AccessUnit{h.unitOfBytes(codec, p.Payload)}
+		}, nil
+	}
+	return nil, fmt.Errorf("codec %s is not known", codec)
+}
