@@ -1,5 +1,10 @@
 package media
 
+import (
+	"bytes"
+	"fmt"
+)
+
 // Edit says which part of a presentation is shown.
 type Edit struct {
 	// BaseNS is where the times of the presentation count from, see Retiming. Unix ns.
@@ -19,12 +24,79 @@ type Placement struct{ TrackID, Timescale, Description uint32 }
 type Merged struct {
 	// Header is ftyp and moov.
 	Header []byte
+
+	places []map[uint32]Placement
 }
+
+// maxSources bounds how many init headers can become one.
+const maxSources = 1 << 16
 
 // MergeInits returns one header for fragments that need different ones, which must not
 // be empty. Tracks with the same ID, timescale and codec become one, with a sample
 // description for each distinct one; others become tracks of their own.
-func MergeInits(sources []*Init, e Edit) (*Merged, error) { return nil, ErrMalformed }
+func MergeInits(sources []*Init, e Edit) (*Merged, error) {
+	if len(sources) == 0 || len(sources) > maxSources {
+		return nil, fmt.Errorf("merge init headers: %d of them, want 1 … %d", len(sources), maxSources)
+	}
+	if e.BaseNS > e.StartNS || e.EndNS != 0 && e.EndNS < e.StartNS {
+		return nil, fmt.Errorf("merge init headers: from %d to %d, counted from %d", e.StartNS, e.EndNS, e.BaseNS)
+	}
+	m := &Merged{places: make([]map[uint32]Placement, len(sources))}
+	var tracks []moovTrack
+	var keys []trackKey
+	used := map[uint32]bool{}
+	for i, src := range sources {
+		m.places[i] = make(map[uint32]Placement, len(src.Tracks))
+		for j := range src.Tracks {
+			t := &src.Tracks[j]
+			key := trackKey{t.ID, t.Timescale, t.Kind, t.Codec}
+			n := 0
+			for n < len(keys) && keys[n] != key {
+				n++
+			}
+			if n == len(keys) {
+				keys = append(keys, key)
+				id := t.ID
+				for used[id] {
+					id++
+				}
+				used[id] = true
+				tracks = append(tracks, moovTrack{
+					id: id, timescale: t.Timescale, kind: t.Kind, width: t.Width, height: t.Height,
+					mediaTime: toTicks(e.StartNS-e.BaseNS, t.Timescale),
+				})
+			}
+			to := &tracks[n]
+			d := 0
+			for d < len(to.entries) && !bytes.Equal(to.entries[d], t.entries[0]) {
+				d++
+			}
+			if d == len(to.entries) {
+				to.entries = append(to.entries, t.entries[0])
+			}
+			m.places[i][t.ID] = Placement{TrackID: to.id, Timescale: to.timescale, Description: uint32(d) + 1}
+		}
+	}
+	mv := movie{edit: e.StartNS > e.BaseNS}
+	if e.EndNS > 0 {
+		mv.durationMS = (e.EndNS - e.StartNS) / 1e6
+	}
+	m.Header = appendMoov(appendFtyp(nil), tracks, mv)
+	return m, nil
+}
+
+// trackKey is what tracks have to share to become one.
+type trackKey struct {
+	id, timescale uint32
+	kind          Kind
+	codec         Codec
+}
 
 // Place returns where the track of the source goes. False: there is no such track.
-func (m *Merged) Place(source int, trackID uint32) (Placement, bool) { return Placement{}, false }
+func (m *Merged) Place(source int, trackID uint32) (Placement, bool) {
+	if source < 0 || source >= len(m.places) {
+		return Placement{}, false
+	}
+	p, ok := m.places[source][trackID]
+	return p, ok
+}

@@ -1,5 +1,10 @@
 package media
 
+import (
+	"encoding/binary"
+	"fmt"
+)
+
 // Retiming moves a fragment to another place of another presentation.
 type Retiming struct {
 	// Sequence is the number of the fragment in the presentation, from 1.
@@ -16,4 +21,65 @@ type Retiming struct {
 // Retime patches the moof at the start of b in place: sequence number, decode times,
 // track IDs and sample descriptions become those of m. The length does not change.
 // On an error b is not modified.
-func (m *Merged) Retime(b []byte, r Retiming) error { return ErrMalformed }
+func (m *Merged) Retime(b []byte, r Retiming) error {
+	moof, _, ok := nextBox(b)
+	if !ok || moof.typ != "moof" {
+		return fmt.Errorf("%w: no whole moof", ErrMalformed)
+	}
+	mfhd, ok := findBox(moof.body, "mfhd")
+	if !ok || len(mfhd) != 8 {
+		return fmt.Errorf("%w: no mfhd", ErrMalformed)
+	}
+	type patch struct {
+		traf
+		place Placement
+		base  uint64
+	}
+	be := binary.BigEndian
+	var patches [maxTracks]patch
+	n := 0
+	for rest := moof.body; len(rest) > 0; {
+		box, after, ok := nextBox(rest)
+		if !ok {
+			return fmt.Errorf("%w: a box of moof is not whole", ErrMalformed)
+		}
+		rest = after
+		if box.typ != "traf" {
+			continue
+		}
+		t, err := parseTraf(box.body)
+		if err != nil {
+			return fmt.Errorf("traf %d: %w", n+1, err)
+		}
+		id := be.Uint32(t.tfhd[4:])
+		place, ok := m.Place(r.Source, id)
+		if !ok || n == maxTracks {
+			return fmt.Errorf("%w: the header %d has no track %d", ErrMalformed, r.Source, id)
+		}
+		base := be.Uint64(t.tfdt[4:])
+		if base > maxTicks {
+			return fmt.Errorf("%w: decode time %d of track %d", ErrMalformed, base, id)
+		}
+		moved := int64(base) + shift(r.WindowNS, r.BaseNS, place.Timescale)
+		if moved < 0 {
+			return fmt.Errorf("track %d starts %d ticks before the presentation counts", id, -moved)
+		}
+		patches[n] = patch{t, place, uint64(moved)}
+		n++
+	}
+	be.PutUint32(mfhd[4:], r.Sequence)
+	for _, p := range patches[:n] {
+		be.PutUint32(p.tfhd[4:], p.place.TrackID)
+		be.PutUint32(p.tfhd[8:], p.place.Description)
+		be.PutUint64(p.tfdt[4:], p.base)
+	}
+	return nil
+}
+
+// shift returns the ticks from base to window, rounded down on both.
+func shift(windowNS, baseNS int64, timescale uint32) int64 {
+	if windowNS >= baseNS {
+		return toTicks(windowNS-baseNS, timescale)
+	}
+	return -toTicks(baseNS-windowNS, timescale)
+}

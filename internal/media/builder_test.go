@@ -1,0 +1,56 @@
+package media
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestVideoWithBFramesIsStoredUnchangedAndDecodes(t *testing.T) {
+	for _, c := range []*clip{h264BFrames(t), h265BFrames(t)} {
+		t.Run(string(c.codec), func(t *testing.T) {
+			frags := buildAll(t, NewBuilder("gate"), c.records(t, encodeDescription(t, c.track())))
+			require.Len(t, frags, 4)
+			n := 0
+			for i, f := range frags {
+				require.Zero(t, f.Info.Flags)
+				require.Equal(t, frags[0].Init, f.Init)
+				if i > 0 {
+					require.Equal(t, frags[i-1].Info.EndNS, f.Info.StartNS)
+				}
+				init, err := ParseInit(f.Init)
+				require.NoError(t, err)
+				p, err := ParseFragment(f.Moof, f.Info.Size, init, f.Info.WindowNS)
+				require.NoError(t, err)
+				end := int64(-1)
+				for _, s := range p.Tracks[0].Samples {
+					require.Equal(t, c.sampleBytes(n), f.bytes()[s.At:s.At+int64(s.Size)])
+					require.Equal(t, c.sync[n], s.Sync)
+					require.InDelta(t, captureBase+int64(c.pts[n]), s.CaptureNS, 1e9/90000+1)
+					if end >= 0 {
+						require.Equal(t, end, s.DTS)
+					}
+					end = s.DTS + int64(s.Duration)
+					n++
+				}
+				require.InDelta(t, f.Info.EndNS-f.Info.WindowNS, toNS(end, 90000), 1e9/90000+1)
+			}
+			require.Equal(t, len(c.units), n)
+
+			file := filepath.Join(t.TempDir(), "segment.mp4")
+			require.NoError(t, os.WriteFile(file, segment(frags), 0o600))
+			out := run(t, "ffprobe", "-v", "error", "-count_frames", "-show_streams", "-of", "json", file)
+			var probe struct {
+				Streams []struct {
+					Frames string `json:"nb_read_frames"`
+				}
+			}
+			require.NoError(t, json.Unmarshal(out, &probe))
+			require.Equal(t, "100", probe.Streams[0].Frames)
+			run(t, "ffmpeg", "-v", "warning", "-xerror", "-i", file, "-f", "null", "-")
+		})
+	}
+}

@@ -1,0 +1,123 @@
+package media
+
+import (
+	"cmp"
+	"slices"
+)
+
+// videoTimescale is the number of ticks per second of video tracks.
+const videoTimescale = 90000
+
+// toTicks converts a duration to ticks, rounded down. ns must not be negative.
+func toTicks(ns int64, timescale uint32) int64 {
+	return ns/1e9*int64(timescale) + ns%1e9*int64(timescale)/1e9
+}
+
+// toNS converts ticks to the shortest duration that toTicks converts back to them.
+func toNS(ticks int64, timescale uint32) int64 {
+	scale := int64(timescale)
+	return ticks/scale*1e9 + (ticks%scale*1e9+scale-1)/scale
+}
+
+// trackEnd says what comes after the last sample of a track.
+type trackEnd struct {
+	cutNS   int64 // capture time of the next one, 0 when it is not known
+	nominal int64 // nominal duration in ticks, 0 when it is not known
+}
+
+// addRun adds the samples of a track to the moof that is being made and returns when,
+// in Unix ns, the last one ends.
+//
+// The times at which samples are shown are their capture times. They are decoded at the
+// same times, put into order: so each time is used once for decoding and once for
+// showing, and where decoding order is showing order both are equal. Capture times that
+// fall on one tick are moved to the next ones.
+func (b *Builder) addRun(i int, t *trackBuilder, window int64, end trackEnd) int64 {
+	scale := b.header.timescale[i]
+	if len(b.runs) < cap(b.runs) {
+		b.runs = b.runs[:len(b.runs)+1]
+	} else {
+		b.runs = append(b.runs, trackRun{})
+	}
+	run := &b.runs[len(b.runs)-1]
+	out := run.samples[:0]
+	*run = trackRun{id: uint32(i) + 1, description: 1, bytes: int64(len(t.data))}
+
+	order := b.order[:0]
+	for j := range t.samples {
+		order = append(order, int32(j))
+	}
+	byTime := func(x, y int32) int { return cmp.Compare(t.samples[x].captureNS, t.samples[y].captureNS) }
+	if !slices.IsSortedFunc(order, byTime) {
+		slices.SortStableFunc(order, byTime)
+	}
+	b.order = order
+
+	// offset and duration hold the times, until all are known: bases count from the
+	// first tick, so that they fit.
+	out = slices.Grow(out, len(order))[:len(order)]
+	var base, last, delta int64
+	for rank, j := range order {
+		tick := toTicks(t.samples[j].captureNS-window, scale)
+		switch rank {
+		case 0:
+			base = tick
+		default:
+			tick = max(tick, last+1)
+			delta = tick - last
+			out[rank-1].duration = uint32(delta)
+		}
+		last = tick
+		out[j].offset = int32(tick - base)
+	}
+	length := end.nominal
+	if length == 0 {
+		if length = delta; length == 0 {
+			length = int64(scale) / 25
+		}
+	}
+	if d := end.cutNS - t.samples[order[len(order)-1]].captureNS; end.cutNS != 0 && d <= maxSpanNS {
+		if ticks := toTicks(max(end.cutNS-window, 0), scale) - last; ticks > 0 {
+			length = ticks
+		}
+	}
+	out[len(out)-1].duration = uint32(length)
+
+	decode := int32(0)
+	for j := range out {
+		s := t.samples[j]
+		out[j].size = uint32(s.end - s.start)
+		out[j].flags = nonSyncSample
+		if s.sync {
+			out[j].flags = syncSample
+		}
+		out[j].offset -= decode
+		decode += int32(out[j].duration)
+	}
+	run.samples, run.base = out, uint64(base)
+	return window + toNS(last+length, scale)
+}
+
+// nominal returns the nominal duration of an access unit, in ticks; 0: not known.
+func (t *trackBuilder) nominal(timescale uint32) int64 {
+	if t.desc.Kind != KindAudio {
+		return 0
+	}
+	samples, rate := t.params.samples, t.params.sampleRate
+	if t.desc.Codec == AAC {
+		samples, rate = t.aacFrame()
+	}
+	if samples <= 0 || rate <= 0 {
+		return 0
+	}
+	return min(int64(samples)*int64(timescale)/int64(rate), int64(timescale))
+}
+
+// finish ends the last access unit. whole: the record that follows on this track starts
+// another one and nothing is missing between them.
+func (t *trackBuilder) finish(whole bool) {
+	if t.open != closed && !whole && (t.marked || t.desc.Codec != AAC) {
+		t.drop(PacketLoss)
+	}
+	t.endUnit()
+}
