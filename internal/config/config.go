@@ -45,6 +45,8 @@ type Proxy struct {
 	Link Address `yaml:"link" validate:"required,address"`
 	RTSP Address `yaml:"rtsp" validate:"required,address"`
 	HTTP Address `yaml:"http" validate:"required,address"`
+	// UDP is the first (even) of the two ports that RTP and RTCP are sent from; 0: any.
+	UDP int `yaml:"udp" validate:"min=0,max=65534"`
 }
 
 // Recorder keeps cameras on a disk.
@@ -182,7 +184,7 @@ func (c *Config) RetentionOf(cam *Camera) Retention {
 	return r
 }
 
-// FindProxy, FindRecorder and FindPlayback return the node of that name, or nil.
+// FindProxy returns the proxy of that name, or nil.
 func (c *Config) FindProxy(name string) *Proxy {
 	return find(c.Proxies, name, func(p *Proxy) string { return p.Name })
 }

@@ -110,6 +110,7 @@ func TestEachProblemIsOneLineWithItsPlace(t *testing.T) {
 		"port twice on a machine":   {`"10.0.0.4:9103"`, `"10.0.0.3:9102"`, 9, `recorders[1].http: port 9102 of r2 is taken by http of r1 in line 8`},
 		"port of the proxy's host":  {`"10.0.0.4:9103"`, `"10.0.0.2:8554"`, 9, `recorders[1].http: port 8554 of r2 is taken by rtsp of p1 in line 6`},
 		"bad address":               {`"10.0.0.4:9103"`, `10.0.0.4`, 9, `recorders[1].http: want host:port, or :port for this machine, have "10.0.0.4"`},
+		"odd UDP port":              {`http: ":9101"`, `http: ":9101", udp: 8001`, 6, `proxies[0].udp: 8001 is odd`},
 		"bad port":                  {`"10.0.0.4:9103"`, `"10.0.0.4:99103"`, 9, `recorders[1].http: port "99103" is not in 1 … 65535`},
 		"key twice":                 {"retention: {age: 30d}", "retention: {age: 30d, age: 31d}", 12, `already defined`},
 		"not YAML":                  {"cameras:", "cameras: [", 0, `not YAML`},

@@ -48,6 +48,9 @@ func (c *Config) checkPorts(r *report) {
 		listen(at+"link", p.Name, home, p.Link)
 		listen(at+"rtsp", p.Name, home, p.RTSP)
 		listen(at+"http", p.Name, home, p.HTTP)
+		if p.UDP%2 != 0 {
+			r.add(c.nearest(at+"udp"), 0, at+"udp", "%d is odd: RTP takes an even port and RTCP the next (RFC 3550 11)", p.UDP)
+		}
 	}
 	for i, p := range c.Recorders {
 		listen(fmt.Sprintf("recorders[%d].http", i), p.Name, hostOf(p.HTTP), p.HTTP)

@@ -11,8 +11,12 @@ import (
 // Secret is a text that is never printed: all its forms in fmt and JSON are "***".
 type Secret string
 
-func (s Secret) String() string               { return "***" }
-func (s Secret) GoString() string             { return "***" }
+func (s Secret) String() string { return "***" }
+
+// GoString is what %#v prints.
+func (s Secret) GoString() string { return "***" }
+
+// MarshalText is what JSON and YAML get.
 func (s Secret) MarshalText() ([]byte, error) { return []byte("***"), nil }
 
 // Reveal returns the text itself.
@@ -23,8 +27,12 @@ type CameraURL string
 
 var userinfo = regexp.MustCompile(`://[^\s"']*@`)
 
-func (u CameraURL) String() string               { return hideUserinfo(string(u)) }
-func (u CameraURL) GoString() string             { return u.String() }
+func (u CameraURL) String() string { return hideUserinfo(string(u)) }
+
+// GoString is what %#v prints.
+func (u CameraURL) GoString() string { return u.String() }
+
+// MarshalText is what JSON and YAML get.
 func (u CameraURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
 // Reveal returns the URL itself.
