@@ -186,7 +186,12 @@ func (s *stamper) correction(t int64) float64 {
 	case s.learning && t-s.learnSince >= learnNS && abs < settledNS:
 		s.learning = false
 	case !s.learning && (e < -aheadNS || e > behindNS):
-		s.arrival.forget()
+		// Behind is a rate that changed seconds ago, ahead may be a step just now.
+		keep := 0
+		if e > 0 {
+			keep = 2
+		}
+		s.arrival.forget(keep)
 		s.learn(t)
 	}
 	if !s.learning {

@@ -66,8 +66,8 @@ func (a *arrivals) reset() {
 	a.open = false
 }
 
-// forget drops the closed windows: the rate changed.
-func (a *arrivals) forget() { a.from = a.n }
+// forget drops the closed windows but the latest keep of them: the rate changed.
+func (a *arrivals) forget(keep int) { a.from = max(a.from, a.n-keep) }
 
 func (a *arrivals) first() int { return max(a.from, a.n-windowCount) }
 

@@ -103,24 +103,32 @@ func TestCaptureTimeStaysWithRealTime(t *testing.T) {
 		"60 fps":                  {fakeCamera{fps: 60, jitter: 30 * time.Millisecond}, 40, 8},
 		"25 declared, 21 deliver": {fakeCamera{fps: 21, ticks: 3600, jitter: 20 * time.Millisecond}, 600, 25},
 		"25 declared, 13 deliver": {fakeCamera{fps: 13, ticks: 3600, jitter: 20 * time.Millisecond}, 1700, 60},
-		"wraps": {fakeCamera{fps: 25, base: math.MaxUint32 - 90000*30, jitter: 20 * time.Millisecond},
-			25, 6},
-		"congested from 60 to 90 s by 400 ms": {fakeCamera{fps: 25, jitter: 20 * time.Millisecond,
+		"wraps": {
+			fakeCamera{fps: 25, base: math.MaxUint32 - 90000*30, jitter: 20 * time.Millisecond},
+			25, 6,
+		},
+		"congested from 60 to 90 s by 400 ms": {fakeCamera{
+			fps: 25, jitter: 20 * time.Millisecond,
 			delay: func(d time.Duration) time.Duration {
 				if second(d, 60, 90) {
 					return 400 * time.Millisecond
 				}
 				return 0
-			}}, 25, 40},
-		"stalls for 3 s at 60 s": {fakeCamera{fps: 25,
+			},
+		}, 25, 40},
+		"stalls for 3 s at 60 s": {fakeCamera{
+			fps: 25,
 			delay: func(d time.Duration) time.Duration {
 				if second(d, 60, 63) {
 					return 63*time.Second - d
 				}
 				return 0
-			}}, 1, 60},
-		"sends a buffer of 2 s at start": {fakeCamera{fps: 25,
-			delay: func(d time.Duration) time.Duration { return max(2*time.Second-d, 0) }}, 2001, 30},
+			},
+		}, 1, 60},
+		"sends a buffer of 2 s at start": {fakeCamera{
+			fps:   25,
+			delay: func(d time.Duration) time.Duration { return max(2*time.Second-d, 0) },
+		}, 2001, 30},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.cam.random = r
@@ -161,7 +169,7 @@ func TestRateThatChangesIsLearnedAnew(t *testing.T) {
 		y, jumped := s.stamp(ts, now, false)
 		require.False(t, jumped)
 		require.Greater(t, y, last)
-		require.InDelta(t, now, y, 1800e6, "frame %d", i)
+		require.InDelta(t, now, y, 1500e6, "frame %d", i)
 		last = y
 	}
 	require.InDelta(t, now, last, 30e6)
@@ -321,8 +329,10 @@ func TestSenderReportsAreFollowedWhereSane(t *testing.T) {
 	const wall = int64(1_700_000_000e9)
 	// The network delays everything by 300 ms; sender reports know the truth.
 	run := func(report func(s *stamper, truth int64, ts uint32, now int64)) int64 {
-		c := fakeCamera{fps: 25, jitter: 20 * time.Millisecond, random: newRandom(t),
-			delay: func(time.Duration) time.Duration { return 300 * time.Millisecond }}
+		c := fakeCamera{
+			fps: 25, jitter: 20 * time.Millisecond, random: newRandom(t),
+			delay: func(time.Duration) time.Duration { return 300 * time.Millisecond },
+		}
 		s := newStamper(stamperOptions{ClockRate: 90000, Reorders: true, SenderReports: true, WallNS: wall})
 		last, e := int64(0), int64(0)
 		for i, f := range c.frames(2 * time.Minute) {

@@ -67,6 +67,10 @@ type Track struct {
 	IndexLength      int  `json:"indexLength,omitempty"`
 	IndexDeltaLength int  `json:"indexDeltaLength,omitempty"`
 	LATM             bool `json:"latm,omitempty"`
+	// RTPMap and FMTP are the attributes of the camera's SDP (RFC 8866 6.6, 6.15) without
+	// the payload type, for tracks of codec Metadata and Unknown, which are proxied live.
+	RTPMap string `json:"rtpMap,omitempty"`
+	FMTP   string `json:"fmtp,omitempty"`
 }
 
 // Cause says why footage is missing.
