@@ -1,7 +1,9 @@
 package recorder
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 
@@ -18,6 +20,9 @@ import (
 type vectorFile interface {
 	WriteVAt(bufs [][]byte, at int64) (int64, error)
 }
+
+// maxVectors is how many buffers a system call takes (IOV_MAX).
+const maxVectors = 1024
 
 // truncateFile cuts a file off.
 type truncateFile interface {
@@ -59,7 +64,7 @@ func (f diskFile) WriteVAt(bufs [][]byte, at int64) (int64, error) {
 		if len(rest) == 0 {
 			return done, nil
 		}
-		n, err := unix.Pwritev(int(f.Fd()), rest, at+done)
+		n, err := unix.Pwritev(int(f.Fd()), rest[:min(len(rest), maxVectors)], at+done)
 		runtime.KeepAlive(f.File)
 		if err == unix.EINTR {
 			continue
@@ -95,3 +100,61 @@ func (f diskFile) DropCache() {
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 	runtime.KeepAlive(f.File)
 }
+
+// writeAt writes the buffers one after the other at an offset, in one operation.
+// scratch is where they are put together for a file that cannot do better.
+func writeAt(f vfs.File, bufs [][]byte, at int64, scratch *[]byte) (int64, error) {
+	if v, ok := f.(vectorFile); ok {
+		return v.WriteVAt(bufs, at)
+	}
+	*scratch = (*scratch)[:0]
+	for _, b := range bufs {
+		*scratch = append(*scratch, b...)
+	}
+	n, err := f.WriteAt(*scratch, at)
+	return int64(n), err
+}
+
+// truncate cuts the named file off and makes that durable. Where the file system cannot
+// cut, a copy takes the file's place.
+func truncate(fsys vfs.FS, name string, size int64) error {
+	f, err := fsys.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return fmt.Errorf("truncate %s: %w", name, err)
+	}
+	t, ok := f.(truncateFile)
+	if ok {
+		err = t.Truncate(size)
+		if err == nil {
+			err = f.Sync()
+		}
+	} else {
+		err = replaceBy(fsys, io.NewSectionReader(f, 0, size), name)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("truncate %s to %d bytes: %w", name, size, err)
+	}
+	return nil
+}
+
+func replaceBy(fsys vfs.FS, r io.Reader, name string) error {
+	temp := name + tempExt
+	f, err := fsys.Create(temp, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, fsys.Remove(temp))
+	}
+	if err := fsys.Rename(temp, name); err != nil {
+		return err
+	}
+	return syncDir(fsys, fsys.PathDir(name))
+}
+
+// tempExt ends the names of files that recovery removes.
+const tempExt = ".tmp"

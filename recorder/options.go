@@ -38,6 +38,8 @@ type Options struct {
 
 	Proxies []Proxy
 	Cameras []Camera
+	// Retention of cameras that are no longer among Cameras.
+	Retention Retention
 
 	// Listener takes the gRPC and the HTTP port in one. Run closes it.
 	Listener net.Listener

@@ -1,0 +1,248 @@
+package recorder
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/duet-video/duet/index"
+)
+
+// group is what a commit makes durable of one segment.
+type group struct {
+	seg  *segment
+	refs []index.Ref
+	size int64 // of the file up to the last of refs
+	err  error
+}
+
+// runCommitter commits every interval until ctx ends, and once more then.
+func (d *disk) runCommitter(ctx context.Context, interval time.Duration, committed func()) {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			d.commit()
+			committed()
+			return
+		}
+		d.commit()
+		committed()
+	}
+}
+
+// commit makes durable what was written: first the bytes, then the names of new files,
+// then one index batch. Only then feeds are told, which acknowledge.
+func (d *disk) commit() {
+	d.committing.begin()
+	defer d.committing.end()
+	if err := d.index.reopen(); err != nil {
+		d.note(byCommitter, err)
+		return
+	}
+	groups, done := d.take()
+	d.sync(groups)
+
+	var lost []*feed
+	var problem error
+	good := groups[:0:0]
+	for _, g := range groups {
+		if g.err != nil {
+			problem = errors.Join(problem, g.err)
+			d.meters.syncErrors.Inc()
+			if !slices.Contains(lost, g.seg.feed) {
+				lost = append(lost, g.seg.feed)
+			}
+		}
+	}
+	for _, g := range groups {
+		if !slices.Contains(lost, g.seg.feed) {
+			good = append(good, g)
+		}
+	}
+	if len(lost) > 0 {
+		d.condemn(lost)
+		for _, f := range lost {
+			delete(done, f)
+		}
+		d.restart(lost)
+	}
+	if err := d.enter(good); err != nil {
+		d.putBack(good, done)
+		d.note(byCommitter, errors.Join(problem, err))
+		return
+	}
+	d.closeSealed(good)
+	for f, p := range done {
+		f.committed(p)
+	}
+	if problem != nil || len(groups) > 0 {
+		d.note(byCommitter, problem)
+	}
+}
+
+// take takes what is written and not durable, by path.
+func (d *disk) take() ([]*group, map[*feed]progress) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var groups []*group
+	for s := range d.live {
+		if len(s.refs) > 0 || s.sealed {
+			groups = append(groups, &group{seg: s, refs: s.refs, size: s.size})
+			s.refs = nil
+		}
+	}
+	slices.SortFunc(groups, func(a, b *group) int { return cmp.Compare(a.seg.path, b.seg.path) })
+	done := make(map[*feed]progress, len(d.feeds))
+	for f := range d.feeds {
+		done[f] = f.written
+	}
+	clear(d.feeds)
+	return groups, done
+}
+
+// sync syncs the files of the groups and the directories that name them.
+func (d *disk) sync(groups []*group) {
+	var g errgroup.Group
+	g.SetLimit(d.syncers)
+	for _, gr := range groups {
+		if len(gr.refs) == 0 {
+			continue
+		}
+		g.Go(func() error {
+			err := d.timedSync(gr.seg.file.SyncData)
+			if err == nil && !gr.seg.named {
+				err = d.syncNames(gr.seg)
+			}
+			if err != nil {
+				gr.err = fmt.Errorf("sync segment %s: %w", gr.seg.path, err)
+				return nil
+			}
+			gr.seg.named = true // only commits read it
+			return nil
+		})
+	}
+	_ = g.Wait() // each group has its error
+}
+
+func (d *disk) timedSync(sync func() error) error {
+	from := d.clock.Mono()
+	err := sync()
+	d.meters.syncSeconds.Observe(time.Duration(d.clock.Mono() - from).Seconds())
+	return err
+}
+
+// condemn gives up everything of the feeds that is not durable: it is fetched again,
+// from the proxy's log. A second fsync that succeeds would be a lie, and to keep what
+// was written after the hole would hide it.
+func (d *disk) condemn(feeds []*feed) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range feeds {
+		f.rewind()
+		f.seg = nil
+		delete(d.feeds, f)
+	}
+	for s := range d.live {
+		if slices.Contains(feeds, s.feed) {
+			s.condemned, s.sealed, s.refs = true, true, nil
+			d.condemned = append(d.condemned, s)
+			delete(d.live, s)
+		}
+	}
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// enter names the fragments of the groups in the index, durably.
+func (d *disk) enter(groups []*group) error {
+	var refs []index.Ref
+	for _, g := range groups {
+		refs = append(refs, g.refs...)
+	}
+	if len(refs) == 0 {
+		return nil
+	}
+	err := d.index.commit(refs, initsOf(groups))
+	if !errors.Is(err, index.ErrInvalid) {
+		return err
+	}
+	// One of them is wrong, which is a bug, or memory that went bad: it must not keep
+	// the others out.
+	for _, g := range groups {
+		for i := range g.refs {
+			err := d.index.commit(g.refs[i:i+1], initsOf([]*group{g}))
+			switch {
+			case errors.Is(err, index.ErrInvalid):
+				d.meters.invalid.Inc()
+				d.log.Error().Err(err).Str("camera", g.seg.feed.camera).Str("segment", g.seg.path).
+					Uint64("offset", g.refs[i].First).Msg("the index refuses a fragment; it is left out")
+			case err != nil:
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func initsOf(groups []*group) []index.Init {
+	var out []index.Init
+	for _, g := range groups {
+		if len(g.refs) > 0 {
+			out = append(out, index.Init{Camera: g.seg.feed.camera, Hash: g.seg.initHash, Data: g.seg.init})
+		}
+	}
+	return out
+}
+
+// putBack undoes take: the bytes are durable, the index was not there.
+func (d *disk) putBack(groups []*group, done map[*feed]progress) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, g := range groups {
+		g.seg.refs = append(g.refs, g.seg.refs...)
+	}
+	for f := range done {
+		d.feeds[f] = struct{}{}
+	}
+}
+
+// closeSealed books what has become durable and closes the files that are complete.
+func (d *disk) closeSealed(groups []*group) {
+	var complete []*segment
+	d.mu.Lock()
+	for _, g := range groups {
+		g.seg.durable = g.size
+		if g.seg.sealed && len(g.seg.refs) == 0 {
+			delete(d.live, g.seg)
+			complete = append(complete, g.seg)
+		}
+	}
+	d.mu.Unlock()
+	for _, s := range complete {
+		if err := s.file.Close(); err != nil {
+			d.log.Warn().Err(err).Str("segment", s.path).Msg("close a segment that is durable")
+		}
+	}
+}
+
+// closeAll closes what is open, at the end.
+func (d *disk) closeAll() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for s := range d.live {
+		if err := s.file.Close(); err != nil {
+			d.log.Warn().Err(err).Str("segment", s.path).Msg("close a segment")
+		}
+	}
+	clear(d.live)
+}

@@ -1,0 +1,238 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/rs/zerolog"
+
+	"github.com/duet-video/duet/internal/clock"
+	"github.com/duet-video/duet/internal/node"
+)
+
+// The states of a disk.
+const (
+	diskGood    = "good"
+	diskFull    = "full"
+	diskFailing = "failing"
+)
+
+const (
+	// hungAfter is how long a file operation takes before the disk counts as failing.
+	hungAfter = 10 * time.Second
+	// indexRoom is what writing leaves of the disk, so that the index never has to go
+	// without: 32 MiB, or a fiftieth of a small disk.
+	indexRoom      = 32 << 20
+	indexRoomShare = 50
+)
+
+// disk is the data directory: the writer appends fragments to segments, the committer
+// makes them durable and names them in the index. Nothing takes mu while it waits for
+// the file system, so what is known in memory can be asked for at any time.
+type disk struct {
+	fs     vfs.FS
+	dir    string
+	clock  clock.Clock
+	log    zerolog.Logger
+	every  *node.Every
+	meters *meters
+	index  *indexHandle
+	// restart is called, without mu, for feeds that have to fetch anew what was lost.
+	restart func([]*feed)
+	// onFull is called when a write found no room.
+	onFull func()
+	// syncers is how many files are synced at once.
+	syncers int
+
+	queue chan *finished
+	// wake tells the writer that there are condemned segments.
+	wake    chan struct{}
+	scratch []byte
+
+	writing, committing busy
+
+	mu        sync.Mutex
+	live      map[*segment]struct{} // open, or not wholly durable
+	feeds     map[*feed]struct{}    // those with progress that is not durable
+	condemned []*segment
+	named     map[string]string // by camera: its newest directory whose name is durable
+
+	state diskState
+	room  atomic.Pointer[vfs.DiskUsage]
+}
+
+func newDisk(o *Options, h *indexHandle, m *meters, queue int) *disk {
+	return &disk{
+		fs: o.FS, dir: o.DataDir, clock: o.Clock, log: o.Log, meters: m, index: h,
+		every:   node.NewEvery(time.Second, o.Clock.Now),
+		restart: func([]*feed) {}, onFull: func() {}, syncers: 8,
+		queue: make(chan *finished, queue), wake: make(chan struct{}, 1),
+		writing: busy{clock: o.Clock}, committing: busy{clock: o.Clock},
+		live: map[*segment]struct{}{}, feeds: map[*feed]struct{}{}, named: map[string]string{},
+		state: diskState{clock: o.Clock, state: diskGood},
+	}
+}
+
+// name returns the name of a file below the data directory.
+func (d *disk) name(path string) string { return d.fs.PathJoin(d.dir, path) }
+
+// isLive reports whether the file is one that is being written, or not wholly durable.
+func (d *disk) isLive(path string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for s := range d.live {
+		if s.path == path {
+			return true
+		}
+	}
+	return false
+}
+
+// uses reports whether a directory must stay: the writer takes it that one whose name
+// is durable does, and makes the others right before it makes a file in them.
+func (d *disk) uses(dir string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, named := range d.named {
+		if named == dir {
+			return true
+		}
+	}
+	for s := range d.live {
+		if d.fs.PathDir(d.name(s.path)) == dir {
+			return true
+		}
+	}
+	return false
+}
+
+// look asks how much room the file system has.
+func (d *disk) look() {
+	if u, err := d.fs.GetDiskUsage(d.dir); err == nil {
+		d.room.Store(&u)
+	}
+}
+
+// hasRoom reports whether the index would have room after more was written.
+func (d *disk) hasRoom() bool {
+	u := d.room.Load()
+	return u == nil || u.AvailBytes > min(indexRoom, u.TotalBytes/indexRoomShare)
+}
+
+// status returns the state of the disk and why, without waiting for it.
+func (d *disk) status() (state, why string, since time.Time) {
+	for _, b := range []*busy{&d.writing, &d.committing} {
+		if long := b.long(); long > hungAfter {
+			return diskFailing, "the disk has not answered for " + long.Round(time.Second).String(), d.clock.Now().Add(-long)
+		}
+	}
+	return d.state.get()
+}
+
+// busy remembers since when a file operation is under way.
+type busy struct {
+	clock clock.Clock
+	since atomic.Int64
+}
+
+func (b *busy) begin() { b.since.Store(b.clock.Mono() + 1) }
+func (b *busy) end()   { b.since.Store(0) }
+
+func (b *busy) long() time.Duration {
+	since := b.since.Load()
+	if since == 0 {
+		return 0
+	}
+	return time.Duration(b.clock.Mono() + 1 - since)
+}
+
+// diskState is what the disk was last seen to be. The writer and the committer each
+// have their view; the worse one counts.
+type diskState struct {
+	clock clock.Clock
+
+	mu    sync.Mutex
+	views [2]view
+	state string
+	why   string
+	since time.Time
+}
+
+type view struct{ state, why string }
+
+const (
+	byWriter = iota
+	byCommitter
+)
+
+// set records the outcome of an operation and reports whether the state has changed.
+func (s *diskState) set(who int, err error) (state string, changed bool) {
+	v := view{state: diskGood}
+	switch {
+	case err == nil:
+	case isFull(err):
+		v = view{diskFull, err.Error()}
+	default:
+		v = view{diskFailing, err.Error()}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.views[who] = v
+	worst := view{state: diskGood}
+	for _, v := range s.views {
+		if v.state == diskFailing || v.state == diskFull && worst.state == diskGood {
+			worst = v
+		}
+	}
+	changed = worst.state != s.state
+	if changed {
+		s.since = s.clock.Now()
+	}
+	s.state, s.why = worst.state, worst.why
+	if worst.state == "" {
+		s.state = diskGood
+	}
+	return s.state, changed
+}
+
+func (s *diskState) get() (state, why string, since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state, s.why, s.since
+}
+
+var errNoRoom = errors.New("the disk has no room but what the index needs")
+
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, errNoRoom)
+}
+
+// note tells state, log and metrics how an operation went.
+func (d *disk) note(who int, err error) {
+	state, changed := d.state.set(who, err)
+	switch {
+	case changed && state == diskGood:
+		d.log.Info().Msg("the disk is good again")
+	case err != nil:
+		if n, ok := d.every.Allow("disk " + state); ok {
+			d.log.Error().Err(err).Str("disk", state).Int("suppressed", n).Msg("cannot record; trying again")
+		}
+	}
+}
+
+// pause waits, and reports whether to go on.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

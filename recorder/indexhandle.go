@@ -1,0 +1,95 @@
+package recorder
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/duet-video/duet/index"
+)
+
+// indexHandle holds the index, and opens it anew after the disk has failed it.
+type indexHandle struct {
+	open func() (*index.Store, error)
+
+	mu sync.RWMutex
+	// current is never nil once the recorder has recovered; failure says why it cannot
+	// be used.
+	current *index.Store
+	failure error
+}
+
+// errRecovering is what there is to say of an index that is not open yet.
+var errRecovering = errors.New("the recorder is still recovering its index")
+
+// set gives the handle its store.
+func (h *indexHandle) set(s *index.Store) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.current, h.failure = s, nil
+}
+
+// store returns the store, which may have failed; nil while recovering.
+func (h *indexHandle) store() *index.Store {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.current
+}
+
+// err says why the index cannot be used now.
+func (h *indexHandle) err() error {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if h.failure != nil {
+		return h.failure
+	}
+	if h.current == nil {
+		return errRecovering
+	}
+	return h.current.Err()
+}
+
+// commit is index.Store.Commit; it remembers a failure until reopen.
+func (h *indexHandle) commit(refs []index.Ref, inits []index.Init) error {
+	s := h.store()
+	if s == nil {
+		return errRecovering
+	}
+	err := s.Commit(refs, inits)
+	if err != nil && !errors.Is(err, index.ErrInvalid) {
+		h.mu.Lock()
+		h.failure = fmt.Errorf("commit %d fragments to the index: %w", len(refs), err)
+		h.mu.Unlock()
+	}
+	return err
+}
+
+// reopen opens an index anew that has failed.
+func (h *indexHandle) reopen() error {
+	if h.err() == nil {
+		return nil
+	}
+	old := h.store()
+	if old == nil {
+		return errRecovering
+	}
+	closed := old.Close() // of a failed store, it may fail too
+	s, err := h.open()
+	if err != nil {
+		err = fmt.Errorf("open the index anew: %w", errors.Join(err, closed))
+		h.mu.Lock()
+		h.failure = err
+		h.mu.Unlock()
+		return err
+	}
+	h.set(s)
+	return nil
+}
+
+// close closes the store.
+func (h *indexHandle) close() error {
+	if s := h.store(); s != nil {
+		return s.Close()
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package recorder
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/media"
+)
+
+// archive walks the media below a data directory.
+type archive struct {
+	fs  vfs.FS
+	dir string
+}
+
+// list returns the names in a directory below the data directory that keep allows,
+// sorted; none where there is no such directory.
+func (a archive) list(dir string, keep func(string) bool) ([]string, error) {
+	names, err := a.fs.List(a.fs.PathJoin(a.dir, dir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list directory %s: %w", dir, err)
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return !keep(n) })
+	slices.Sort(names)
+	return names, nil
+}
+
+// cameras returns the names of the cameras that have a directory.
+func (a archive) cameras() ([]string, error) {
+	names, err := a.list("", nameForm.MatchString)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(names, func(n string) bool {
+		info, err := a.fs.Stat(a.fs.PathJoin(a.dir, n))
+		return err != nil || !info.IsDir() || n == "lost+found"
+	}), nil
+}
+
+// dates returns the dates of which a camera has a directory, oldest first.
+func (a archive) dates(camera string) ([]string, error) { return a.list(camera, isDate) }
+
+// segments returns the paths of a camera's segments of one date, oldest first, and of
+// what an interrupted recovery left there.
+func (a archive) segments(camera, date string) (segments, temps []string, err error) {
+	names, err := a.list(path.Join(camera, date), func(string) bool { return true })
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, n := range names {
+		p := path.Join(camera, date, n)
+		if _, ok := parseSegmentPath(p); ok {
+			segments = append(segments, p)
+		} else if strings.HasSuffix(n, segmentExt+tempExt) {
+			temps = append(temps, p)
+		}
+	}
+	return segments, temps, nil
+}
+
+// all returns the paths of all segments, by camera, oldest first.
+func (a archive) all() (map[string][]string, error) {
+	cameras, err := a.cameras()
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string][]string, len(cameras))
+	for _, c := range cameras {
+		dates, err := a.dates(c)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range dates {
+			segments, _, err := a.segments(c, d)
+			if err != nil {
+				return nil, err
+			}
+			out[c] = append(out[c], segments...)
+		}
+	}
+	return out, nil
+}
+
+// scanned is what is in a segment file.
+type scanned struct {
+	path string
+	size int64 // of the file
+	// init is the header, refs the whole fragments in the order of the file.
+	init []byte
+	refs []index.Ref
+	// damaged are the bytes before the last whole fragment that are none, and
+	// foreign counts whole ones of other cameras.
+	damaged int64
+	foreign int
+}
+
+// end returns the end of the last whole fragment; what follows is torn.
+func (s *scanned) end() int64 {
+	if len(s.refs) == 0 {
+		return 0
+	}
+	last := &s.refs[len(s.refs)-1]
+	return last.At + boxLen(&last.Info) + last.Size
+}
+
+// scan reads the boxes of a segment. Fragments for which verify says so are read whole
+// and count only with the right hash; they are read from the disk, after what is in the
+// page cache was forced there.
+func (a archive) scan(p string, verify func(*index.Ref) bool) (_ *scanned, err error) {
+	name := a.fs.PathJoin(a.dir, p)
+	f, err := a.fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, fmt.Errorf("scan segment %s: %w", p, err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err == nil {
+		err = f.SyncData()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("scan segment %s: %w", p, err)
+	}
+	if c, ok := f.(cacheFile); ok {
+		c.DropCache()
+	}
+	parsed, ok := parseSegmentPath(p)
+	if !ok {
+		return nil, fmt.Errorf("scan segment %s: the name is no segment's", p)
+	}
+	out := &scanned{path: p, size: info.Size()}
+	s := media.NewScanner(f, out.size, false)
+	for {
+		item, err := s.Next()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("scan segment %s: %w", p, err)
+		}
+		switch item.Kind {
+		case media.ItemInit:
+			out.init = item.Init
+		case media.ItemDamage:
+			out.damaged += item.Len
+		case media.ItemFragment:
+			ref := index.Ref{Info: item.Info, Segment: p, At: item.At}
+			if ref.Camera != parsed.camera {
+				out.foreign++
+				continue
+			}
+			if verify(&ref) {
+				good, err := hashIs(f, item.At+item.Len-item.Info.Size, &item.Info)
+				if err != nil {
+					return nil, fmt.Errorf("read fragment %d of segment %s: %w", item.Info.First, p, err)
+				}
+				if !good {
+					out.damaged += item.Len
+					continue
+				}
+			}
+			out.refs = append(out.refs, ref)
+		}
+	}
+}
+
+// boxLen returns the length of the box that stands before moof and mdat.
+func boxLen(info *media.Info) int64 { return int64(len(media.AppendBox(nil, info))) }
+
+func newHash() hash.Hash { return sha256.New() }
+
+func hashOf(b []byte) media.Hash { return sha256.Sum256(b) }
+
+// hashIs reports whether the media at an offset has the hash that info names.
+func hashIs(f io.ReaderAt, at int64, info *media.Info) (bool, error) {
+	h := sha256.New()
+	n, err := io.Copy(h, io.NewSectionReader(f, at, info.Size))
+	if err != nil {
+		return false, err
+	}
+	return n == info.Size && media.Hash(h.Sum(nil)) == info.Hash, nil
+}
+
+// rebuildTail is how many of each camera's newest files are read whole when the index
+// is made anew: what a power cut has damaged is there.
+const rebuildTail = 3
+
+// contents yields what the media files hold, for index.Rebuild.
+func (a archive) contents(ctx context.Context, files map[string][]string, progress func(done int)) iter.Seq2[index.Content, error] {
+	return func(yield func(index.Content, error) bool) {
+		done := 0
+		for camera, paths := range files {
+			for i, p := range paths {
+				if err := ctx.Err(); err != nil {
+					yield(index.Content{}, err)
+					return
+				}
+				tail := i >= len(paths)-rebuildTail
+				s, err := a.scan(p, func(*index.Ref) bool { return tail })
+				if err != nil {
+					yield(index.Content{}, err)
+					return
+				}
+				done++
+				progress(done)
+				if len(s.refs) == 0 {
+					continue
+				}
+				c := index.Content{Refs: s.refs, Inits: []index.Init{{Camera: camera, Hash: hashOf(s.init), Data: s.init}}}
+				if !yield(c, nil) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,301 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/media"
+	"github.com/duet-video/duet/internal/node"
+	"github.com/duet-video/duet/internal/nodepb"
+	"github.com/duet-video/duet/internal/record"
+)
+
+const (
+	readChunk = 256 << 10
+	listChunk = 512
+	// maxReads bounds the media reads that are under way at once, maxVerifies those of
+	// whole ranges: writing comes first.
+	maxReads    = 16
+	maxVerifies = 1
+
+	maxRequest     = 64 << 10
+	maxStreams     = 128
+	handshakeLimit = 5 * time.Second
+	stopGrace      = 2 * time.Second
+)
+
+// serve answers gRPC and plain HTTP on the listener until ctx ends, and closes it.
+func (r *Recorder) serve(ctx context.Context) error {
+	secure, plain := node.SplitListener(r.opts.Listener)
+	o := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxRequest),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(handshakeLimit),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+		grpc.WaitForHandlers(true),
+	}
+	if r.opts.ServerTLS != nil {
+		o = append(o, grpc.Creds(credentials.NewTLS(r.opts.ServerTLS)))
+	}
+	srv := grpc.NewServer(o...)
+	nodepb.RegisterRecorderServer(srv, &server{
+		r: r, reads: semaphore.NewWeighted(maxReads), verifies: semaphore.NewWeighted(maxVerifies),
+	})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := srv.Serve(secure); err != nil {
+			return fmt.Errorf("serve gRPC on %s: %w", r.opts.Listener.Addr(), err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		return node.RunHTTP(ctx, plain, node.HTTPHandler(r.opts.Registry, nil, r.ready))
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		hard := time.AfterFunc(stopGrace, srv.Stop)
+		defer hard.Stop()
+		srv.GracefulStop()
+		return nil
+	})
+	return g.Wait()
+}
+
+// server implements nodepb.Recorder.
+type server struct {
+	nodepb.UnimplementedRecorderServer
+	r               *Recorder
+	reads, verifies *semaphore.Weighted
+}
+
+// store returns the index, or why there is none now.
+func (s *server) store() (*index.Store, error) {
+	if err := s.r.index.err(); err != nil {
+		return nil, status.Errorf(codes.Unavailable, "recorder %s: %v", s.r.opts.Name, err)
+	}
+	return s.r.index.store(), nil
+}
+
+// Status implements nodepb.RecorderServer.
+func (s *server) Status(context.Context, *nodepb.StatusRequest) (*nodepb.RecorderStatus, error) {
+	return s.r.status(), nil
+}
+
+// Fragments implements nodepb.RecorderServer.
+func (s *server) Fragments(q *nodepb.FragmentsRequest, out grpc.ServerStreamingServer[nodepb.FragmentsReply]) error {
+	st, err := s.store()
+	if err != nil {
+		return err
+	}
+	if err := checkRange(q.GetStartNs(), q.GetEndNs()); err != nil {
+		return err
+	}
+	reply := &nodepb.FragmentsReply{}
+	n := uint32(0)
+	for ref, err := range st.Fragments(q.GetCamera(), q.GetStartNs(), q.GetEndNs()) {
+		if err != nil {
+			return s.fail("list fragments of camera "+q.GetCamera(), err)
+		}
+		reply.Fragments = append(reply.Fragments, fragmentOf(&ref.Info))
+		n++
+		if len(reply.Fragments) == listChunk {
+			if err := out.Send(reply); err != nil {
+				return err
+			}
+			reply = &nodepb.FragmentsReply{}
+		}
+		if n == q.GetLimit() || out.Context().Err() != nil {
+			break
+		}
+	}
+	if len(reply.Fragments) > 0 {
+		return out.Send(reply)
+	}
+	return nil
+}
+
+// Spans implements nodepb.RecorderServer.
+func (s *server) Spans(_ context.Context, q *nodepb.SpansRequest) (*nodepb.SpansReply, error) {
+	st, err := s.store()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRange(q.GetStartNs(), q.GetEndNs()); err != nil {
+		return nil, err
+	}
+	spans, err := st.Spans(q.GetCamera(), q.GetStartNs(), q.GetEndNs())
+	if err != nil {
+		return nil, s.fail("list spans of camera "+q.GetCamera(), err)
+	}
+	out := &nodepb.SpansReply{Spans: make([]*nodepb.Span, len(spans))}
+	for i, sp := range spans {
+		out.Spans[i] = &nodepb.Span{
+			Epoch: sp.Epoch[:], First: sp.First, End: sp.End, StartNs: sp.StartNS, EndNs: sp.EndNS,
+			Since: string(sp.Since), SinceNs: sp.SinceNS,
+		}
+	}
+	return out, nil
+}
+
+// Init implements nodepb.RecorderServer.
+func (s *server) Init(_ context.Context, q *nodepb.InitRequest) (*nodepb.InitReply, error) {
+	st, err := s.store()
+	if err != nil {
+		return nil, err
+	}
+	if len(q.GetHash()) != len(media.Hash{}) {
+		return nil, status.Errorf(codes.InvalidArgument, "hash of %d bytes", len(q.GetHash()))
+	}
+	data, err := st.Init(q.GetCamera(), media.Hash(q.GetHash()))
+	if err != nil {
+		return nil, s.fail("init header of camera "+q.GetCamera(), err)
+	}
+	return &nodepb.InitReply{Data: data}, nil
+}
+
+// Read implements nodepb.RecorderServer.
+func (s *server) Read(q *nodepb.ReadRequest, out grpc.ServerStreamingServer[nodepb.ReadReply]) error {
+	st, err := s.store()
+	if err != nil {
+		return err
+	}
+	if len(q.GetEpoch()) != len(record.Epoch{}) {
+		return status.Errorf(codes.InvalidArgument, "epoch of %d bytes", len(q.GetEpoch()))
+	}
+	ref, err := st.Lookup(q.GetCamera(), q.GetStartNs(), index.Key{Epoch: record.Epoch(q.GetEpoch()), First: q.GetFirst()})
+	if err != nil {
+		return s.fail("read a fragment of camera "+q.GetCamera(), err)
+	}
+	if h := q.GetHash(); len(h) > 0 && string(h) != string(ref.Hash[:]) {
+		return status.Errorf(codes.NotFound, "fragment %d of camera %s has another hash here", ref.First, ref.Camera)
+	}
+	if err := s.reads.Acquire(out.Context(), 1); err != nil {
+		return status.FromContextError(err).Err()
+	}
+	defer s.reads.Release(1)
+	err = s.eachChunk(&ref, func(b []byte) error {
+		s.r.meters.served.Add(float64(len(b)))
+		return out.Send(&nodepb.ReadReply{Data: b})
+	})
+	return err
+}
+
+// eachChunk reads moof and mdat of a fragment. A chunk belongs to the callee.
+func (s *server) eachChunk(ref *index.Ref, take func([]byte) error) (err error) {
+	f, err := s.r.opts.FS.Open(s.r.disk.name(ref.Segment))
+	if err != nil {
+		return s.unreadable(ref, err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	at := ref.At + boxLen(&ref.Info)
+	for left := ref.Size; left > 0; {
+		b := make([]byte, min(left, readChunk))
+		if n, err := f.ReadAt(b, at); n < len(b) {
+			return s.unreadable(ref, err)
+		}
+		if err := take(b); err != nil {
+			return err
+		}
+		at += int64(len(b))
+		left -= int64(len(b))
+	}
+	return nil
+}
+
+// unreadable says that a fragment which the index names cannot be read, or that it was
+// deleted meanwhile.
+func (s *server) unreadable(ref *index.Ref, err error) error {
+	if st := s.r.index.store(); errors.Is(err, fs.ErrNotExist) && st != nil {
+		if _, lookup := st.Lookup(ref.Camera, ref.StartNS, ref.Key()); errors.Is(lookup, index.ErrNotFound) {
+			return status.Errorf(codes.NotFound, "fragment %d of camera %s was deleted", ref.First, ref.Camera)
+		}
+	}
+	if n, ok := s.r.every.Allow("read " + ref.Segment); ok {
+		s.r.opts.Log.Error().Err(err).Str("camera", ref.Camera).Str("segment", ref.Segment).Uint64("offset", ref.First).
+			Int("suppressed", n).Msg("cannot read a fragment that the index names")
+	}
+	return status.Errorf(codes.DataLoss, "recorder %s: fragment %d in segment %s: %v", s.r.opts.Name, ref.First, ref.Segment, err)
+}
+
+// Verify implements nodepb.RecorderServer.
+func (s *server) Verify(q *nodepb.FragmentsRequest, out grpc.ServerStreamingServer[nodepb.VerifyReply]) error {
+	st, err := s.store()
+	if err != nil {
+		return err
+	}
+	if err := checkRange(q.GetStartNs(), q.GetEndNs()); err != nil {
+		return err
+	}
+	if err := s.verifies.Acquire(out.Context(), 1); err != nil {
+		return status.FromContextError(err).Err()
+	}
+	defer s.verifies.Release(1)
+	n := uint32(0)
+	for ref, err := range st.Fragments(q.GetCamera(), q.GetStartNs(), q.GetEndNs()) {
+		if err != nil {
+			return s.fail("verify camera "+q.GetCamera(), err)
+		}
+		if err := out.Send(s.verify(&ref)); err != nil {
+			return err
+		}
+		if n++; n == q.GetLimit() {
+			break
+		}
+	}
+	return nil
+}
+
+func (s *server) verify(ref *index.Ref) *nodepb.VerifyReply {
+	reply := &nodepb.VerifyReply{Fragment: fragmentOf(&ref.Info)}
+	h := newHash()
+	err := s.eachChunk(ref, func(b []byte) error {
+		_, err := h.Write(b)
+		return err
+	})
+	if err != nil {
+		reply.Error = status.Convert(err).Message()
+		return reply
+	}
+	reply.FoundHash = h.Sum(nil)
+	return reply
+}
+
+// fail turns an error of the index into one of gRPC.
+func (s *server) fail(what string, err error) error {
+	code := codes.Internal
+	switch {
+	case errors.Is(err, index.ErrNotFound):
+		code = codes.NotFound
+	case errors.Is(err, index.ErrFailed), errors.Is(err, index.ErrClosed):
+		code = codes.Unavailable
+	}
+	return status.Errorf(code, "recorder %s: %s: %v", s.r.opts.Name, what, err)
+}
+
+func checkRange(startNS, endNS int64) error {
+	if startNS >= endNS {
+		return status.Errorf(codes.InvalidArgument, "the range ends at %d, before it starts at %d", endNS, startNS)
+	}
+	return nil
+}
+
+func fragmentOf(i *media.Info) *nodepb.Fragment {
+	return &nodepb.Fragment{
+		Epoch: i.Epoch[:], First: i.First, End: i.End, StartNs: i.StartNS, EndNs: i.EndNS, WindowNs: i.WindowNS,
+		Flags: uint32(i.Flags), Size: i.Size, Hash: i.Hash[:], InitHash: i.InitHash[:],
+		Since: string(i.Since), SinceNs: i.SinceNS, MinNs: i.MinNS, MaxNs: i.MaxNS,
+	}
+}

@@ -1,0 +1,186 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/record"
+)
+
+const (
+	retryFirst = 100 * time.Millisecond
+	retryMost  = 5 * time.Second
+)
+
+// runWriter writes what is queued until the queue is closed. When ctx ends it stops
+// trying again what fails. While it is stuck, builders do not come back, so the links
+// are not read.
+func (d *disk) runWriter(ctx context.Context) {
+	for {
+		select {
+		case fin, ok := <-d.queue:
+			if !ok {
+				d.cutCondemned()
+				return
+			}
+			d.cutCondemned()
+			d.put(ctx, fin)
+		case <-d.wake:
+			d.cutCondemned()
+		}
+	}
+}
+
+// put writes a fragment, however long it takes, and gives its buffers back.
+func (d *disk) put(ctx context.Context, fin *finished) {
+	defer fin.done()
+	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
+		d.writing.begin()
+		err := d.write(fin)
+		d.writing.end()
+		if err == nil {
+			d.note(byWriter, nil)
+			return
+		}
+		d.meters.writeErrors.Inc()
+		d.note(byWriter, err)
+		if isFull(err) {
+			d.onFull()
+		}
+		if !pause(ctx, wait) {
+			return
+		}
+	}
+}
+
+// write appends a fragment to its segment, with one write. It is not durable yet.
+func (d *disk) write(fin *finished) error {
+	f, fragment := fin.feed, fin.fragment
+	info := &fragment.Info
+	if fin.generation != f.current() {
+		return nil // it will be fetched again
+	}
+	end := progress{at: record.Position{Epoch: info.Epoch, Offset: info.End}, endNS: info.EndNS}
+	if had, err := d.has(f, fragment.Info.StartNS, index.Key{Epoch: info.Epoch, First: info.First}, info.End); err != nil {
+		return err
+	} else if had {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		f.written = end
+		d.feeds[f] = struct{}{}
+		return nil
+	}
+	if err := d.index.err(); err != nil {
+		return err
+	}
+	if !d.hasRoom() {
+		return errNoRoom
+	}
+
+	d.mu.Lock()
+	s := f.seg
+	if s != nil && !s.takes(info) {
+		s.sealed, f.seg = true, nil
+		s = nil
+	}
+	d.mu.Unlock()
+
+	bufs := make([][]byte, 0, 3+len(fragment.Mdat))
+	created := s == nil
+	var at int64
+	if created {
+		var err error
+		if s, err = d.createSegment(f, fragment); err != nil {
+			return err
+		}
+		bufs = append(bufs, fragment.Init)
+		at = int64(len(fragment.Init))
+	} else {
+		at = s.size // only the writer changes it
+	}
+	bufs = append(append(bufs, fragment.Box, fragment.Moof), fragment.Mdat...)
+	n, err := writeAt(s.file, bufs, s.size, &d.scratch)
+	if err != nil {
+		err = fmt.Errorf("write fragment %d of %s to segment %s: %w", info.First, info.Epoch, s.path, err)
+		return errors.Join(err, d.giveUp(s, created, err))
+	}
+
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case s.condemned: // while it was written; the tail is cut off
+		return nil
+	case fin.generation != f.current():
+		s.condemned, s.sealed = true, true
+		d.condemned = append(d.condemned, s)
+		return nil
+	}
+	s.size += n
+	s.refs = append(s.refs, index.Ref{Info: *info, Segment: s.path, At: at})
+	f.seg, f.written = s, end
+	d.live[s] = struct{}{}
+	d.feeds[f] = struct{}{}
+	f.counts.fragments.Add(1)
+	return nil
+}
+
+// giveUp does what a failed write calls for. A full disk does not speak against the
+// file: the next attempt overwrites what this one left. Any other error does.
+func (d *disk) giveUp(s *segment, created bool, cause error) error {
+	switch {
+	case created:
+		return errors.Join(s.file.Close(), d.fs.Remove(d.name(s.path)))
+	case !isFull(cause):
+		d.mu.Lock()
+		s.sealed, s.feed.seg = true, nil
+		d.mu.Unlock()
+		if t, ok := s.file.(truncateFile); ok { // or recovery does it
+			return t.Truncate(s.size)
+		}
+	}
+	return nil
+}
+
+// has reports whether the index holds the fragment already: after a recovery, a feed
+// begins where the first hole is.
+func (d *disk) has(f *feed, startNS int64, key index.Key, end uint64) (bool, error) {
+	if key.Epoch.Compare(f.known.Epoch) > 0 || key.Epoch == f.known.Epoch && end > f.known.Offset {
+		return false, nil
+	}
+	ref, err := d.index.store().Lookup(f.camera, startNS, key)
+	if errors.Is(err, index.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look up fragment %d of camera %s: %w", key.First, f.camera, err)
+	}
+	return ref.End >= end, nil
+}
+
+// cutCondemned takes away from condemned segments what is not durable. It must never be
+// adopted: after a failed fsync the page cache shows bytes that the disk does not have.
+func (d *disk) cutCondemned() {
+	d.mu.Lock()
+	list := d.condemned
+	d.condemned = nil
+	d.mu.Unlock()
+	for _, s := range list {
+		d.writing.begin()
+		name := d.name(s.path)
+		err := s.file.Close()
+		if s.durable == 0 {
+			err = errors.Join(err, d.fs.Remove(name))
+		} else {
+			err = errors.Join(err, truncate(d.fs, name, s.durable))
+		}
+		d.writing.end()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			d.log.Error().Err(err).Str("segment", s.path).Int64("durable", s.durable).
+				Msg("cannot cut off what is not durable; recovery will, at the next start")
+		}
+	}
+}
