@@ -10,7 +10,8 @@ import (
 
 // indexHandle holds the index, and opens it anew after the disk has failed it.
 type indexHandle struct {
-	open func() (*index.Store, error)
+	// open opens the index; suspect, if not nil, says why it is to be made anew.
+	open func(suspect error) (*index.Store, error)
 
 	mu sync.RWMutex
 	// current is never nil once the recorder has recovered; failure says why it cannot
@@ -66,7 +67,8 @@ func (h *indexHandle) commit(refs []index.Ref, inits []index.Init) error {
 
 // reopen opens an index anew that has failed.
 func (h *indexHandle) reopen() error {
-	if h.err() == nil {
+	failure := h.err()
+	if failure == nil {
 		return nil
 	}
 	old := h.store()
@@ -74,7 +76,10 @@ func (h *indexHandle) reopen() error {
 		return errRecovering
 	}
 	closed := old.Close() // of a failed store, it may fail too
-	s, err := h.open()
+	if !errors.Is(failure, index.ErrCorrupt) {
+		failure = nil
+	}
+	s, err := h.open(failure)
 	if err != nil {
 		err = fmt.Errorf("open the index anew: %w", errors.Join(err, closed))
 		h.mu.Lock()

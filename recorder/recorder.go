@@ -151,13 +151,13 @@ func (r *Recorder) record(ctx context.Context) error {
 func (r *Recorder) recover(ctx context.Context) (map[string]record.Position, error) {
 	rec := &recovery{archive: r.archive, clock: r.opts.Clock, log: r.opts.Log, say: r.say}
 	r.say("opening the index")
-	s, err := rec.openIndex(ctx)
+	s, err := rec.openIndex(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	r.index.set(s)
 	again := &recovery{archive: r.archive, clock: r.opts.Clock, log: r.opts.Log, say: func(string) {}}
-	r.index.open = func() (*index.Store, error) { return again.openIndex(ctx) }
+	r.index.open = func(suspect error) (*index.Store, error) { return again.openIndex(ctx, suspect) }
 	return rec.run(ctx, s)
 }
 

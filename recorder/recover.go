@@ -46,16 +46,19 @@ type recoveryReport struct {
 }
 
 // openIndex opens the index. One that is missing although there is media, or that is
-// corrupt, is moved aside and made anew from the media.
-func (r *recovery) openIndex(ctx context.Context) (*index.Store, error) {
+// corrupt (suspect: it is said to be), is moved aside and made anew from the media.
+func (r *recovery) openIndex(ctx context.Context, suspect error) (*index.Store, error) {
 	files, err := r.hasMedia()
 	if err != nil {
 		return nil, err
 	}
 	o := index.Options{FS: r.fs, Dir: r.fs.PathJoin(r.dir, metaDir, indexDir), Log: r.log, MustExist: files}
-	s, err := index.Open(o)
-	if err == nil || !errors.Is(err, index.ErrCorrupt) {
-		return s, err
+	err = suspect
+	if err == nil {
+		var s *index.Store
+		if s, err = index.Open(o); err == nil || !errors.Is(err, index.ErrCorrupt) {
+			return s, err
+		}
 	}
 	r.log.Warn().Err(err).Msg("the index cannot be used; making it anew from the media")
 	r.report.rebuilt = true
@@ -118,11 +121,7 @@ func (r *recovery) rebuild(ctx context.Context, o index.Options) (*index.Store, 
 // on. It reads the newest files only.
 func (r *recovery) run(ctx context.Context, s *index.Store) (map[string]record.Position, error) {
 	r.say("finishing deletions")
-	marked, err := s.Deleting()
-	if err != nil {
-		return nil, fmt.Errorf("list interrupted deletions: %w", err)
-	}
-	for _, m := range marked {
+	for _, m := range s.Deleting() {
 		if err := unlink(r.archive, s, m.Camera, m.Path); err != nil {
 			return nil, err
 		}
