@@ -1,0 +1,249 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/Eyevinn/mp4ff/mp4"
+)
+
+// FromMP4 reads the access units of a fragmented MP4 file, in its order, for comparison
+// with the ledger that has the header. What its edit lists do not show is marked as
+// pre-roll. startNS is the capture time at which the presentation begins (Unix ns), 0
+// when that is not known: then no capture times are either.
+//
+// It also checks what a player needs: within a track, decode times must not overlap.
+func FromMP4(r io.Reader, h *Header, startNS int64) ([]AccessUnit, error) {
+	f, err := mp4.DecodeFile(r)
+	if err != nil {
+		return nil, fmt.Errorf("read MP4: %w", err)
+	}
+	return h.units(f, func(t *mp4Track, _ []byte, pts int64) int64 {
+		if startNS == 0 {
+			return 0
+		}
+		return startNS + t.ns(pts-t.mediaTime)
+	})
+}
+
+// FromSegments reads the access units of all segments of a camera below a recorder's data
+// directory, in the order of their names.
+func FromSegments(dataDir, camera string, h *Header) ([]AccessUnit, error) {
+	files, err := filepath.Glob(filepath.Join(dataDir, camera, "*", "*.mp4"))
+	if err != nil {
+		return nil, fmt.Errorf("segments of %s: %w", camera, err)
+	}
+	slices.Sort(files)
+	var all []AccessUnit
+	for _, name := range files {
+		units, err := FromSegment(name, h)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, units...)
+	}
+	return all, nil
+}
+
+// FromSegment reads the access units of a segment. Capture times come from the windows
+// that the boxes before the fragments name.
+func FromSegment(path string, h *Header) ([]AccessUnit, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read segment: %w", err)
+	}
+	defer f.Close()
+	parsed, err := mp4.DecodeFile(f)
+	if err != nil {
+		return nil, fmt.Errorf("read segment %s: %w", path, err)
+	}
+	units, err := h.units(parsed, func(t *mp4Track, box []byte, pts int64) int64 {
+		if len(box) < windowAt+8 {
+			return 0
+		}
+		return int64(binary.BigEndian.Uint64(box[windowAt:])) + t.ns(pts)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("segment %s: %w", path, err)
+	}
+	return units, nil
+}
+
+// windowAt is where the box before a fragment holds the start of its segment window,
+// counted from after the UUID (docs/FORMAT.md).
+const windowAt = 72
+
+// mp4Track is a track of the file.
+type mp4Track struct {
+	id        uint32
+	trex      *mp4.TrexBox
+	index     int // in the ledger
+	codec     Codec
+	timescale int64
+	expand    map[uint16]byte // LPCM back to G.711; nil: not G.711
+	little    bool            // LPCM is little endian
+	// What is shown: mediaTime ≤ presentation time < mediaEnd.
+	mediaTime, mediaEnd int64
+	next                int64 // where the decode time of the next sample may begin
+}
+
+func (t *mp4Track) ns(ticks int64) int64 {
+	s, rest := ticks/t.timescale, ticks%t.timescale
+	return s*int64(time.Second) + rest*int64(time.Second)/t.timescale
+}
+
+var errNotFragmented = errors.New("it is no fragmented MP4")
+
+// units walks the file. capture gets the box before the fragment and the presentation
+// time in the track's timescale.
+func (h *Header) units(f *mp4.File, capture func(*mp4Track, []byte, int64) int64) ([]AccessUnit, error) {
+	if f.Moov == nil || f.Moov.Mvex == nil {
+		return nil, errNotFragmented
+	}
+	tracks, err := h.tracks(f.Moov)
+	if err != nil {
+		return nil, err
+	}
+	var out []AccessUnit
+	var box []byte
+	var moof *mp4.MoofBox
+	for _, child := range f.Children {
+		switch b := child.(type) {
+		case *mp4.UUIDBox:
+			box = b.UnknownPayload
+		case *mp4.MoofBox:
+			moof = b
+		case *mp4.MdatBox:
+			if moof == nil {
+				continue
+			}
+			for _, t := range tracks {
+				frag := &mp4.Fragment{Moof: moof, Mdat: b}
+				samples, err := frag.GetFullSamples(t.trex)
+				if err != nil {
+					return nil, fmt.Errorf("track %d: %w", t.id, err)
+				}
+				for i := range samples {
+					a, err := h.unit(t, &samples[i])
+					if err != nil {
+						return nil, fmt.Errorf("track %d, sample at decode time %d: %w", t.id, samples[i].DecodeTime, err)
+					}
+					a.CaptureNS = capture(t, box, samples[i].PresentationTime())
+					out = append(out, a)
+				}
+			}
+			box, moof = nil, nil
+		}
+	}
+	return out, nil
+}
+
+func (h *Header) tracks(moov *mp4.MoovBox) ([]*mp4Track, error) {
+	var out []*mp4Track
+	for _, trak := range moov.Traks {
+		t := &mp4Track{id: trak.Tkhd.TrackID, timescale: int64(trak.Mdia.Mdhd.Timescale), index: -1}
+		entries := trak.Mdia.Minf.Stbl.Stsd.Children
+		if len(entries) == 0 || t.timescale == 0 {
+			return nil, fmt.Errorf("track %d: no sample entry or no timescale", t.id)
+		}
+		typ := entries[0].Type()
+		for i, lt := range h.Tracks {
+			if slices.Contains(entryTypes[lt.Codec], typ) {
+				t.index, t.codec = i, lt.Codec
+			}
+		}
+		if t.index < 0 {
+			return nil, fmt.Errorf("track %d: sample entry %q fits no track of the ledger", t.id, typ)
+		}
+		if t.codec == PCMA || t.codec == PCMU {
+			t.expand, t.little = g711Codes(t.codec), typ == "sowt"
+		}
+		for _, x := range moov.Mvex.Trexs {
+			if x.TrackID == t.id {
+				t.trex = x
+			}
+		}
+		if t.trex == nil {
+			return nil, fmt.Errorf("track %d: no trex", t.id)
+		}
+		if err := t.edits(trak, int64(moov.Mvhd.Timescale)); err != nil {
+			return nil, fmt.Errorf("track %d: %w", t.id, err)
+		}
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+// entryTypes are the sample entries that a codec may have.
+var entryTypes = map[Codec][]string{
+	H264:  {"avc1", "avc3"},
+	H265:  {"hvc1", "hev1"},
+	MJPEG: {"mp4v", "jpeg", "mjpg"},
+	AAC:   {"mp4a"},
+	PCMA:  {"twos", "sowt"},
+	PCMU:  {"twos", "sowt"},
+}
+
+// edits reads the edit list (ISO/IEC 14496-12 8.6.6): an empty edit, then one that shows
+// the media from a time on.
+func (t *mp4Track) edits(trak *mp4.TrakBox, movieScale int64) error {
+	t.mediaEnd = 1 << 62
+	t.next = -1 << 62
+	if trak.Edts == nil {
+		return nil
+	}
+	shown := 0
+	for _, list := range trak.Edts.Elst {
+		for _, e := range list.Entries {
+			if e.MediaTime < 0 {
+				continue
+			}
+			if shown++; shown > 1 {
+				return errors.New("more than one edit")
+			}
+			t.mediaTime = e.MediaTime
+			if e.SegmentDuration > 0 && movieScale > 0 {
+				// Movie time is coarser than media time: one unit of it does not hide.
+				t.mediaEnd = e.MediaTime + int64(e.SegmentDuration+1)*t.timescale/movieScale
+			}
+		}
+	}
+	return nil
+}
+
+func (h *Header) unit(t *mp4Track, s *mp4.FullSample) (AccessUnit, error) {
+	if dts := int64(s.DecodeTime); dts < t.next {
+		return AccessUnit{}, fmt.Errorf("the one before ends at %d", t.next)
+	}
+	t.next = int64(s.DecodeTime) + int64(s.Dur)
+	var a AccessUnit
+	switch t.codec {
+	case H264, H265:
+		nalus, err := SplitNALUs(s.Data)
+		if err != nil {
+			return AccessUnit{}, err
+		}
+		a = h.unitOfNALUs(t.codec, nalus)
+		if a.Key != s.IsSync() {
+			return AccessUnit{}, fmt.Errorf("sync flag %v, random access point %v", s.IsSync(), a.Key)
+		}
+	case PCMA, PCMU:
+		codes, err := t.contract(s.Data)
+		if err != nil {
+			return AccessUnit{}, err
+		}
+		a = h.unitOfBytes(t.codec, codes)
+	default:
+		a = h.unitOfBytes(t.codec, s.Data)
+	}
+	a.Track = t.index
+	pts := s.PresentationTime()
+	a.Preroll = pts < t.mediaTime || pts >= t.mediaEnd
+	return a, nil
+}
