@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -148,8 +149,9 @@ func (s *Store) get(key []byte, f func(value []byte) error) error {
 	return errors.Join(f(value), closer.Close())
 }
 
-// Spans returns the spans of a camera that overlap [startNS, endNS), whole, sorted by
-// start time, epoch, first offset.
+// Spans returns the spans of a camera that overlap [startNS, endNS), whole, and the
+// nearest one before and after, if any: a timeline needs them to say why something is
+// missing at its edges. Sorted by start time, epoch, first offset.
 func (s *Store) Spans(camera string, startNS, endNS int64) ([]Span, error) {
 	if startNS >= endNS {
 		return nil, nil
@@ -176,23 +178,37 @@ func (s *Store) spans(camera string, startNS, endNS int64) (spans []Span, err er
 	if !ok {
 		return nil, nil
 	}
-	prefixLen := len(camera) + 2
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: appendTime(nil, kindSpan, camera, satSub(startNS, longest)),
-		UpperBound: appendTime(nil, kindSpan, camera, endNS),
-	})
+	prefix := appendPrefix(nil, kindSpan, camera)
+	it, err := s.iter(prefix)
 	if err != nil {
-		return nil, readErr(err)
+		return nil, err
 	}
 	defer func() { err = readErr(errors.Join(err, it.Close())) }()
-	for ok := it.First(); ok; ok = it.Next() {
+
+	// No span that starts before reaches startNS.
+	from := appendTime(nil, kindSpan, camera, satSub(startNS, longest))
+	ok = it.SeekLT(from)
+	if !ok {
+		ok = it.First()
+	}
+	var before Span // the one that ends last before the range
+	for ; ok; ok = it.Next() {
 		var span Span
-		if err := decodeSpan(&span, prefixLen, it.Key(), it.Value()); err != nil {
+		if err := decodeSpan(&span, len(prefix), it.Key(), it.Value()); err != nil {
 			return nil, err
 		}
 		if span.EndNS > startNS {
 			spans = append(spans, span)
+		} else if before.End == 0 || span.EndNS > before.EndNS {
+			before = span
 		}
+		if span.StartNS >= endNS {
+			break
+		}
+	}
+	if before.End != 0 {
+		spans = append(spans, before)
+		slices.SortFunc(spans, func(a, b Span) int { return compareSpans(&a, &b) })
 	}
 	return spans, it.Error()
 }

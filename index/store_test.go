@@ -149,9 +149,24 @@ func TestThirtyDaysAreAHandfulOfSpans(t *testing.T) {
 	require.Equal(t, []Span{span(0, 0, 3000), span(0, 3001, 6000), span(20000, 0, 3000), span(20001, 0, 3000)}, spans)
 
 	require.NoError(t, s.Commit(refs("gate", 0, 3000, 3001), nil)) // repaired
-	spans, err = s.Spans("gate", t0+8000*second, t0+20001*second)
-	require.NoError(t, err)
-	require.Equal(t, []Span{span(0, 0, 6000), span(20000, 0, 3000)}, spans)
+	a, b, c := span(0, 0, 6000), span(20000, 0, 3000), span(20001, 0, 3000)
+	for _, q := range []struct {
+		from, to int64
+		want     []Span
+	}{
+		{8000, 20001, []Span{a, b, c}}, // c is the nearest one after
+		{-10, 0, []Span{a}},
+		{100, 200, []Span{a, b}},
+		{13000, 14000, []Span{a, b}},
+		{20500, 20600, []Span{a, b, c}},
+		{26000, 26001, []Span{b, c}},
+		{30000, 30001, []Span{c}},
+		{200, 100, nil},
+	} {
+		spans, err = s.Spans("gate", t0+q.from*second, t0+q.to*second)
+		require.NoError(t, err)
+		require.Equal(t, q.want, spans, "%d-%d", q.from, q.to)
+	}
 
 	epochs, err := s.Epochs("gate")
 	require.NoError(t, err)

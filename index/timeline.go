@@ -1,6 +1,10 @@
 package index
 
 import (
+	"math"
+	"slices"
+	"time"
+
 	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/record"
 )
@@ -9,7 +13,8 @@ import (
 type Source struct {
 	// Name is the recorder's.
 	Name string
-	// Spans are sorted by start time, epoch, first offset.
+	// Spans are those that overlap the range, and the nearest one on either side:
+	// they tell why footage is missing at the edges. In any order.
 	Spans []Span
 	// Unknown: the recorder did not answer; it may hold anything.
 	Unknown bool
@@ -19,8 +24,9 @@ type Source struct {
 type Query struct {
 	StartNS, EndNS int64
 	NowNS          int64
-	// LiveNS: a camera whose newest footage is no older than this is being recorded,
-	// and what is missing after it is not a gap but still to come.
+	// LiveNS is an instant a few seconds ago: when the newest footage ends at it or
+	// later the camera is being recorded, and what is missing since is not a gap but
+	// still to come. math.MaxInt64 says that the camera is not being recorded.
 	LiveNS int64
 	// OpenCause is the cause of a gap that goes on until now; empty means
 	// media.CauseConnection.
@@ -32,6 +38,7 @@ type TimelineSpan struct {
 	StartNS, EndNS int64
 	Epoch          record.Epoch
 	// Recorders are the names of those that hold it, in the order of the sources.
+	// Shared between spans; must not be modified.
 	Recorders []string
 }
 
@@ -60,5 +67,172 @@ type Result struct {
 	FutureNS int64
 }
 
+// sinceSlack is how much earlier than its session the footage of a camera may end
+// without that records are missing: a session is lost only when it is found to be, and
+// the last pictures may not have been complete.
+const sinceSlack = int64(15 * time.Second)
+
 // Timeline merges what recorders answered about a camera. Pure.
-func Timeline(sources []Source, q Query) Result { return Result{} }
+//
+// Within an epoch it counts offsets, not time: what is missing there was never
+// recorded by anybody. Between epochs it believes what the later one says about the
+// session before.
+func Timeline(sources []Source, q Query) Result {
+	if q.EndNS <= q.StartNS {
+		return Result{FutureNS: q.EndNS}
+	}
+	runs := union(sources)
+	t := timeline{q: q, runs: runs, res: Result{FutureNS: future(runs, q)}}
+	for _, s := range sources {
+		if s.Unknown {
+			t.silent = append(t.silent, s.Name)
+		}
+	}
+	t.spans()
+	t.holes()
+	return t.res
+}
+
+// future returns where in the range nothing can be recorded yet.
+func future(runs []run, q Query) int64 {
+	newest := int64(math.MinInt64)
+	for i := range runs {
+		newest = max(newest, runs[i].EndNS)
+	}
+	from := q.NowNS
+	switch {
+	case len(runs) > 0 && newest >= q.LiveNS:
+		from = newest
+	case newest > q.NowNS:
+		from = newest // a recorder whose clock is ahead
+	}
+	return min(max(from, q.StartNS), q.EndNS)
+}
+
+type timeline struct {
+	q      Query
+	runs   []run
+	silent []string // who did not answer
+	res    Result
+}
+
+// spans takes over what is held within the range.
+func (t *timeline) spans() {
+	for i := range t.runs {
+		r := &t.runs[i]
+		for _, p := range r.pieces {
+			p.StartNS, p.EndNS = max(p.StartNS, t.q.StartNS), min(p.EndNS, t.q.EndNS)
+			if p.StartNS < p.EndNS {
+				t.res.Spans = append(t.res.Spans, p)
+			}
+		}
+	}
+	slices.SortStableFunc(t.res.Spans, func(a, b TimelineSpan) int {
+		switch {
+		case a.StartNS < b.StartNS:
+			return -1
+		case a.StartNS > b.StartNS:
+			return 1
+		}
+		return a.Epoch.Compare(b.Epoch)
+	})
+}
+
+// holes finds what nobody holds: before, between and after the runs.
+func (t *timeline) holes() {
+	covered := int64(math.MinInt64)
+	for i := range t.runs {
+		r := &t.runs[i]
+		if r.StartNS > covered {
+			t.hole(covered, r.StartNS, r)
+		}
+		covered = max(covered, r.EndNS)
+	}
+	if covered < t.res.FutureNS {
+		t.hole(covered, t.res.FutureNS, nil)
+	}
+}
+
+// hole reports [from, to), which nobody holds and which ends at next; from is
+// math.MinInt64 where no footage is older.
+func (t *timeline) hole(from, to int64, next *run) {
+	if len(t.silent) > 0 {
+		if from, to, ok := t.clip(from, to); ok {
+			t.res.Unknown = append(t.res.Unknown, UnknownStretch{StartNS: from, EndNS: to, Recorders: t.silent})
+		}
+		return
+	}
+	oldest := from == math.MinInt64
+	switch {
+	case next == nil && oldest:
+		t.gap(from, to, media.CauseStart)
+	case next == nil:
+		cause := t.q.OpenCause
+		if cause == "" {
+			cause = media.CauseConnection
+		}
+		t.gap(from, to, cause)
+	case !next.firstHeld: // an earlier part of its epoch is held
+		t.gap(from, to, media.CauseBehind)
+	case oldest:
+		t.beginning(to, next)
+	default:
+		began := to
+		if next.First > 0 {
+			// Its first records are held by nobody: from when the epoch began.
+			began = min(max(next.Epoch.Time().UnixNano(), from), to)
+		}
+		t.between(from, began, next)
+		t.gap(began, to, media.CauseBehind)
+	}
+}
+
+// beginning reports what is before the oldest footage, which is that of next.
+func (t *timeline) beginning(to int64, next *run) {
+	switch {
+	case next.First > 0:
+		t.gap(math.MinInt64, to, media.CauseRetention)
+	case next.Since == media.CauseStart || next.Since == "":
+		t.gap(math.MinInt64, to, media.CauseStart)
+	case next.SinceNS > 0 && next.SinceNS <= to:
+		t.gap(math.MinInt64, next.SinceNS, media.CauseRetention)
+		t.gap(next.SinceNS, to, next.Since)
+	default:
+		t.gap(math.MinInt64, to, media.CauseRetention)
+	}
+}
+
+// between reports what is between footage that ends at from and the epoch of next,
+// which begins at to. Where the session before ended well after from there were
+// records that nobody holds.
+func (t *timeline) between(from, to int64, next *run) {
+	lost := from
+	if next.SinceNS > satAdd(from, sinceSlack) && next.SinceNS <= to {
+		lost = next.SinceNS
+	}
+	t.gap(from, lost, media.CauseBehind)
+	cause := next.Since
+	if cause == "" {
+		cause = media.CauseConnection
+	}
+	t.gap(lost, to, cause)
+}
+
+// gap adds a gap, or makes the last one longer.
+func (t *timeline) gap(from, to int64, cause media.Cause) {
+	from, to, ok := t.clip(from, to)
+	if !ok {
+		return
+	}
+	if n := len(t.res.Gaps); n > 0 && t.res.Gaps[n-1].EndNS == from && t.res.Gaps[n-1].Cause == cause {
+		t.res.Gaps[n-1].EndNS = to
+		return
+	}
+	t.res.Gaps = append(t.res.Gaps, Gap{StartNS: from, EndNS: to, Cause: cause})
+}
+
+// clip returns the part of [from, to) that is asked for and past.
+func (t *timeline) clip(from, to int64) (int64, int64, bool) {
+	from, to = max(from, t.q.StartNS), min(to, t.res.FutureNS)
+	return from, to, from < to
+}
