@@ -132,15 +132,15 @@ func (b *Builder) cut(r *record.Record) error {
 }
 
 // Finish ends the fragment. cut is the record at which the next fragment starts, at
-// offset Next; only its Track, Flags and CaptureNS are read. It is nil when there is
-// none: the epoch ended (closed), or its end was never seen (not closed: the fragment
-// is flagged Truncated). It fails only where no record was pushed.
+// offset Next; only its CaptureNS is read. It is nil when there is none: the epoch ended
+// (closed), or its end was never seen (not closed: the fragment is flagged Truncated).
+// It fails only where no record was pushed.
 func (b *Builder) Finish(cut *record.Record, closed bool) (*Fragment, error) {
 	if b.empty {
 		return nil, fmt.Errorf("fragment %s+%d: no records", b.epoch, b.first)
 	}
-	for i, t := range b.tracks {
-		t.finish(cut != nil && i == b.cutTrack && int(cut.Track) == i && !cut.Flags.Has(record.LossBefore))
+	for _, t := range b.tracks {
+		t.finish()
 	}
 	flags := b.flags
 	if cut == nil && !closed {
@@ -169,7 +169,7 @@ func (b *Builder) Finish(cut *record.Record, closed bool) (*Fragment, error) {
 			continue
 		}
 		end := trackEnd{nominal: t.nominal(b.header.timescale[i])}
-		if cut != nil && i == b.cutTrack && !cut.Flags.Has(record.OpenGOP) {
+		if cut != nil && i == b.cutTrack {
 			end.cutNS = cut.CaptureNS
 		}
 		trackEndNS := b.addRun(i, t, window, end)

@@ -67,6 +67,8 @@ type Track struct {
 	IndexLength      int  `json:"indexLength,omitempty"`
 	IndexDeltaLength int  `json:"indexDeltaLength,omitempty"`
 	LATM             bool `json:"latm,omitempty"`
+	// LATM only: each packet says how it is multiplexed (cpresent=1, RFC 6416 7.4).
+	MuxConfigInBand bool `json:"muxConfigInBand,omitempty"`
 	// RTPMap and FMTP are the attributes of the camera's SDP (RFC 8866 6.6, 6.15) without
 	// the payload type, for tracks of codec Metadata and Unknown, which are proxied live.
 	RTPMap string `json:"rtpMap,omitempty"`

@@ -28,7 +28,7 @@ func (t *trackBuilder) latmPacket(p *rtpPacket) bool {
 // a sample.
 func (t *trackBuilder) latmElement() bool {
 	element := t.data[t.open:]
-	if frame, ok := latmFrame(element); ok { // no StreamMuxConfig in the band
+	if frame, ok := latmFrame(element); ok && !t.desc.MuxConfigInBand {
 		t.data = append(t.data[:t.open], frame...)
 		t.open = closed
 		t.addSample(t.unitStart, t.unitNS, true)

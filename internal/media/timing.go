@@ -76,7 +76,10 @@ func (b *Builder) addRun(i int, t *trackBuilder, window int64, end trackEnd) int
 			length = int64(scale) / 25
 		}
 	}
-	if d := end.cutNS - t.samples[order[len(order)-1]].captureNS; end.cutNS != 0 && d <= maxSpanNS {
+	// Where pictures lead into this fragment (an open GOP), they do into the next one,
+	// too: its first time then is not that of its cut.
+	leading := t.samples[order[0]].captureNS < b.startNS
+	if d := end.cutNS - t.samples[order[len(order)-1]].captureNS; end.cutNS != 0 && !leading && d <= maxSpanNS {
 		if ticks := toTicks(max(end.cutNS-window, 0), scale) - last; ticks > 0 {
 			length = ticks
 		}
@@ -113,10 +116,10 @@ func (t *trackBuilder) nominal(timescale uint32) int64 {
 	return min(int64(samples)*int64(timescale)/int64(rate), int64(timescale))
 }
 
-// finish ends the last access unit. whole: the record that follows on this track starts
-// another one and nothing is missing between them.
-func (t *trackBuilder) finish(whole bool) {
-	if t.open != closed && !whole && (t.marked || t.desc.Codec != AAC) {
+// finish ends the last access unit. What is still open then goes on behind the cut, or
+// its end is lost.
+func (t *trackBuilder) finish() {
+	if t.open != closed && (t.marked || t.desc.Codec != AAC) {
 		t.drop(PacketLoss)
 	}
 	t.endUnit()
