@@ -40,7 +40,7 @@ func trackOf(m *description.Media, f format.Format) media.Track {
 		t.SizeLength, t.IndexLength, t.IndexDeltaLength = f.SizeLength, f.IndexLength, f.IndexDeltaLength
 		setAAC(&t, f.Config)
 	case *format.MPEG4AudioLATM:
-		t.Codec, t.LATM = media.AAC, true
+		t.Codec, t.LATM, t.MuxConfigInBand = media.AAC, true, f.CPresent
 		if c := f.StreamMuxConfig; c != nil && len(c.Programs) > 0 && len(c.Programs[0].Layers) > 0 {
 			setAAC(&t, c.Programs[0].Layers[0].AudioSpecificConfig)
 		}
@@ -173,7 +173,7 @@ func aacFormat(t *media.Track, pt uint8) (format.Format, bool) {
 		}, true
 	}
 	return &format.MPEG4AudioLATM{
-		PayloadTyp: pt, ProfileLevelID: 30,
+		PayloadTyp: pt, ProfileLevelID: 30, CPresent: t.MuxConfigInBand,
 		StreamMuxConfig: &mpeg4audio.StreamMuxConfig{
 			Programs: []*mpeg4audio.StreamMuxConfigProgram{{
 				Layers: []*mpeg4audio.StreamMuxConfigLayer{{
