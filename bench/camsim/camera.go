@@ -71,7 +71,7 @@ func newCamera(o CameraOptions, lib library, ledgerDir string) (*Camera, error) 
 	}
 	c := &Camera{
 		Name: o.Name, opts: o, id: ledger.CameraID(o.Name),
-		rnd:      rand.New(rand.NewPCG(o.Seed, uint64(ledger.CameraID(o.Name)))),
+		rnd:      rand.New(rand.NewPCG(o.Seed, uint64(ledger.CameraID(o.Name)))), //nolint:gosec // repeatable on purpose
 		sessions: make(map[*gortsplib.ServerSession]*session),
 		failed:   make(map[*gortsplib.ServerSession]bool),
 		loss:     o.Loss, reports: o.Reports,

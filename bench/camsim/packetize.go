@@ -1,6 +1,7 @@
 package camsim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -106,7 +107,7 @@ func canonicalJPEG(image []byte) ([]byte, error) {
 		return nil, err
 	}
 	for _, p := range pkts[:len(pkts)-1] {
-		if _, err := d.Decode(p); err != rtpmjpeg.ErrMorePacketsNeeded {
+		if _, err := d.Decode(p); !errors.Is(err, rtpmjpeg.ErrMorePacketsNeeded) {
 			return nil, fmt.Errorf("through RTP and back: %w", err)
 		}
 	}

@@ -136,7 +136,7 @@ func (t *track) build(f *frame, m ledger.Mark) {
 		t.sei = m.AppendSEI(t.sei[:0], codec)
 		t.nalus = append(t.nalus, t.sei)
 		t.nalus = append(t.nalus, rest...)
-		t.pad(f)
+		t.pad()
 	case ledger.AAC:
 		t.data = m.AppendAAC(t.data[:0], f.data)
 	case ledger.MJPEG:
@@ -150,7 +150,7 @@ func (t *track) build(f *frame, m ledger.Mark) {
 
 // pad appends filler data (H.264 7.3.2.7: type 12, H.265: FD_NUT 38), so that the track
 // has the demanded bitrate over time.
-func (t *track) pad(f *frame) {
+func (t *track) pad() {
 	if t.opts.BitrateBPS == 0 {
 		return
 	}

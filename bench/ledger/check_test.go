@@ -138,9 +138,16 @@ func TestCheckerFindsEachKindOfFault(t *testing.T) {
 		{"packets that the camera withheld", func(l *Ledger, got []AccessUnit, _ *Options) []AccessUnit {
 			l.Entries[0][50].Lost = 1
 			l.Entries[0][51].Lost = 2
+			l.Entries[0][52].Lost = 1
 			got[find(got, 0, 50)].Hash[3] ^= 1
+			got[find(got, 0, 52)].Marked = false // the mark was in what was withheld
 			return without(got, 0, 51, 51)
 		}, nil},
+		{"one without a mark far from what the camera withheld", func(l *Ledger, got []AccessUnit, _ *Options) []AccessUnit {
+			l.Entries[0][50].Lost = 1
+			got[find(got, 0, 70)].Marked = false
+			return got
+		}, []string{"track 0 h264 0 extra: 0 bytes without a mark, after number 69", "track 0 h264 70 missing: sent 08:00:02.800"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -26,7 +26,7 @@ type Writer struct {
 // Create makes the file, which must not exist, and writes the header.
 func Create(path string, h Header) (*Writer, error) {
 	h.Format = 1
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("create the ledger of camera %s: %w", h.Camera, err)
 	}

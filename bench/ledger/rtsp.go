@@ -35,6 +35,8 @@ func Capture(ctx context.Context, h *Header, o CaptureOptions) error {
 		return fmt.Errorf("capture: %w", err)
 	}
 	c := &gortsplib.Client{
+		Scheme:            u.Scheme,
+		Host:              u.Host,
 		Transport:         &o.Transport,
 		OnDecodeError:     func(error) {},  // RTCP that is none
 		OnPacketsLost:     func(uint64) {}, // the checker finds out
@@ -43,7 +45,7 @@ func Capture(ctx context.Context, h *Header, o CaptureOptions) error {
 		ReadTimeout:       10 * time.Second,
 		OnTransportSwitch: func(error) {},
 	}
-	if err := c.Start(u.Scheme, u.Host); err != nil {
+	if err := c.Start2(); err != nil {
 		return fmt.Errorf("capture: %w", err)
 	}
 	defer c.Close()
@@ -60,7 +62,7 @@ func Capture(ctx context.Context, h *Header, o CaptureOptions) error {
 		return fmt.Errorf("capture %s: %w", u.Path, err)
 	case <-ctx.Done():
 		c.Close()
-		<-ended
+		_ = <-ended // that it was closed
 		return nil
 	}
 }
