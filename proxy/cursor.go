@@ -138,6 +138,9 @@ func (l *Log) NewLiveCursor(start LiveStart) *Cursor {
 // StopAtCut makes the cursor deliver ChunkPause at the next cut, and nothing after it.
 func (c *Cursor) StopAtCut() { c.stop = true }
 
+// GoOn takes StopAtCut back, unless ChunkPause has been delivered.
+func (c *Cursor) GoOn() { c.stop = false }
+
 // Close makes the cursor wake nobody any more.
 func (c *Cursor) Close() {
 	c.log.mu.Lock()

@@ -111,3 +111,10 @@ func (l *Log) find(id record.Epoch) *epochLog {
 	}
 	return nil
 }
+
+// Knows reports whether the log remembers an epoch.
+func (l *Log) Knows(id record.Epoch) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.find(id) != nil
+}

@@ -76,8 +76,12 @@ type Options struct {
 	// Users may read; none: everybody may.
 	Users []User
 
+	// SetGCPercent is debug.SetGCPercent, which keeps memory near the size of the logs;
+	// nil: the collector is left alone.
+	SetGCPercent func(percent int) int
+
 	Clock    clock.Clock
-	Random   io.Reader
+	Random   io.Reader // crypto/rand.Reader
 	Log      zerolog.Logger
 	Registry prometheus.Registerer
 }
@@ -150,6 +154,8 @@ func (c *Camera) validate() error {
 		return fmt.Errorf("camera %s: transport %q: want tcp, udp or auto", c.Name, c.Transport)
 	case c.Clock != "" && c.Clock != "arrival" && c.Clock != "rtcp":
 		return fmt.Errorf("camera %s: clock %q: want arrival or rtcp", c.Name, c.Clock)
+	case c.Copies == Spare && (c.Primary == "" || c.Redundant == ""):
+		return fmt.Errorf("camera %s: copies: spare needs a primary and a redundant recorder", c.Name)
 	case c.Primary != "" && c.Primary == c.Redundant:
 		return fmt.Errorf("camera %s: recorder %s is primary and redundant", c.Name, c.Primary)
 	}

@@ -1,0 +1,271 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/pion/rtp"
+	"github.com/rs/zerolog"
+
+	"github.com/duet-video/duet/internal/media"
+	"github.com/duet-video/duet/internal/node"
+	"github.com/duet-video/duet/internal/record"
+)
+
+// cameraState says how a camera is doing.
+type cameraState string
+
+const (
+	stateConnecting cameraState = "connecting"
+	stateLive       cameraState = "live"
+	stateStalled    cameraState = "stalled" // it was connected and sent nothing
+	stateFailed     cameraState = "failed"  // the last attempt or session ended with an error
+)
+
+const (
+	leastRetry = 100 * time.Millisecond
+	mostRetry  = 10 * time.Second
+)
+
+// sessionFunc is runSession, or what a test has in its place.
+type sessionFunc func(context.Context, sessionConfig, sessionSink) error
+
+// camera pulls one camera, session after session, into its log. Apart from run,
+// everything may be called concurrently.
+type camera struct {
+	cfg     Camera
+	opts    *Options
+	log     *Log
+	copies  []*copyState // primary, redundant, those that there are
+	session sessionFunc
+	logger  zerolog.Logger
+	every   *node.Every
+
+	sessions, records, bytes, lost atomic.Uint64
+	lastPacketNS                   atomic.Int64
+	readers                        atomic.Int64
+
+	mu     sync.Mutex
+	state  cameraState
+	err    string // why it is not live
+	since  int64  // of state, Clock.Mono
+	tracks []media.Track
+
+	health health // of Proxy.watch
+}
+
+func newCamera(cfg Camera, opts *Options, budget *Budget, session sessionFunc) *camera {
+	c := &camera{
+		cfg: cfg, opts: opts, session: session, state: stateConnecting, since: opts.Clock.Mono(),
+		logger: opts.Log.With().Str("camera", cfg.Name).Logger(),
+		every:  node.NewEvery(time.Second, opts.Clock.Now),
+		log: NewLog(LogOptions{
+			Window: opts.LogSeconds, MaxBytes: opts.LogBytes, Budget: budget, Clock: opts.Clock,
+		}),
+	}
+	if cfg.Primary != "" {
+		c.copies = append(c.copies, &copyState{recorder: cfg.Primary, role: rolePrimary})
+	}
+	if cfg.Redundant != "" {
+		c.copies = append(c.copies, &copyState{recorder: cfg.Redundant, role: roleRedundant})
+	}
+	return c
+}
+
+// copyOf returns the copy of a recorder, or nil where it has none.
+func (c *camera) copyOf(recorder string) *copyState {
+	for _, k := range c.copies {
+		if k.recorder == recorder {
+			return k
+		}
+	}
+	return nil
+}
+
+func (c *camera) byRole(role string) *copyState {
+	for _, k := range c.copies {
+		if k.role == role {
+			return k
+		}
+	}
+	return nil
+}
+
+func (c *camera) primary() *copyState   { return c.byRole(rolePrimary) }
+func (c *camera) redundant() *copyState { return c.byRole(roleRedundant) }
+
+// run pulls the camera until ctx is done.
+func (c *camera) run(ctx context.Context) {
+	retry := backoff.NewExponentialBackOff()
+	retry.InitialInterval, retry.MaxInterval = leastRetry, mostRetry
+	retry.Multiplier, retry.RandomizationFactor = 2, 0.3
+	wait := time.NewTimer(0)
+	defer wait.Stop()
+	ended := epochEnd{cause: media.CauseStart}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-wait.C:
+		}
+		sink := &sink{camera: c, since: ended}
+		err := c.session(ctx, sessionConfig{
+			Camera:      c.cfg,
+			FragmentMin: c.opts.FragmentMin, FragmentMax: c.opts.FragmentMax,
+			SegmentDuration: c.opts.SegmentDuration, StallTimeout: c.opts.StallTimeout,
+			Clock: c.opts.Clock, Log: c.logger,
+		}, sink)
+		cause := sessionCause(err)
+		if ctx.Err() != nil {
+			cause = media.CauseProxy
+		}
+		if sink.open {
+			c.log.End(cause)
+			ended = epochEnd{epoch: sink.start.Epoch, cause: cause, ns: sink.lastNS}
+			retry.Reset()
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		delay := retry.NextBackOff()
+		c.sessionEnded(cause, err, delay, sink.open)
+		wait.Reset(delay)
+	}
+}
+
+func (c *camera) sessionEnded(cause media.Cause, err error, delay time.Duration, wasLive bool) {
+	state := stateFailed
+	if cause == media.CauseStalled {
+		state = stateStalled
+	}
+	text := "the session ended"
+	if err != nil {
+		text = err.Error()
+	}
+	c.become(state, text)
+	if n, ok := c.every.Allow(string(cause)); ok {
+		c.logger.Warn().Str("cause", string(cause)).Str("reason", text).Bool("was_live", wasLive).
+			Dur("retry_in", delay).Int("suppressed", n).Msg("camera is not live")
+	}
+}
+
+func (c *camera) become(s cameraState, err string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != s && (c.state == stateLive || s == stateLive) {
+		c.since = c.opts.Clock.Mono()
+	}
+	c.state, c.err = s, err
+}
+
+// now returns the state, why the camera is not live, and since when it is or is not
+// (Clock.Mono).
+func (c *camera) now() (s cameraState, err string, since int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state, c.err, c.since
+}
+
+// trackNames describes the tracks for people.
+func (c *camera) trackNames() []string {
+	c.mu.Lock()
+	tracks := c.tracks
+	c.mu.Unlock()
+	names := make([]string, 0, len(tracks))
+	for _, t := range tracks {
+		names = append(names, trackName(t))
+	}
+	return names
+}
+
+// epochEnd is how the epoch before ended.
+type epochEnd struct {
+	epoch record.Epoch
+	cause media.Cause
+	ns    int64 // its last capture time, Unix ns; 0: there was none
+}
+
+// sink is where one session of a camera delivers to. The log's epoch begins with the
+// first record, so that a session without one leaves no trace.
+type sink struct {
+	camera *camera
+	since  epochEnd
+	start  epochStart
+	begun  bool
+	open   bool
+	lastNS int64
+
+	// Not yet in the camera's counters.
+	records, bytes uint64
+}
+
+// Begin implements sessionSink.
+func (s *sink) Begin(tracks []media.Track) (epochStart, error) {
+	c := s.camera
+	if s.begun {
+		return epochStart{}, fmt.Errorf("a session of camera %s began twice", c.cfg.Name)
+	}
+	now := c.opts.Clock.Now()
+	if last := s.since.epoch; !last.IsZero() && !now.Truncate(time.Millisecond).After(last.Time()) {
+		// The wall clock was set back, or it is still the same millisecond.
+		now = last.Time().Add(time.Millisecond)
+	}
+	epoch, err := record.NewEpoch(now, c.opts.Random)
+	if err != nil {
+		return epochStart{}, err
+	}
+	c.sessions.Add(1)
+	c.mu.Lock()
+	c.tracks = slices.Clone(tracks)
+	c.mu.Unlock()
+	s.begun = true
+	s.start = epochStart{Epoch: epoch, Since: s.since.cause, SinceNS: s.since.ns, FloorNS: s.since.ns}
+	return s.start, nil
+}
+
+// Append implements sessionSink.
+func (s *sink) Append(r *record.Record, p *rtp.Packet) (uint64, error) {
+	c := s.camera
+	if !s.open {
+		if err := c.log.Begin(s.start.Epoch); err != nil {
+			return 0, err
+		}
+		s.open = true
+		c.become(stateLive, "")
+		c.logger.Info().Str("epoch", s.start.Epoch.String()).Str("tracks", strings.Join(c.trackNames(), ", ")).Msg("camera is live")
+	}
+	offset, err := c.log.Append(r, p)
+	if err != nil {
+		return 0, err
+	}
+	s.lastNS = max(s.lastNS, r.CaptureNS)
+	s.records++
+	if p != nil {
+		s.bytes += uint64(len(p.Payload))
+	} else {
+		s.bytes += uint64(len(r.Packet))
+	}
+	return offset, nil
+}
+
+// Publish implements sessionSink.
+func (s *sink) Publish() {
+	if !s.open {
+		return
+	}
+	c := s.camera
+	c.log.Publish()
+	c.records.Add(s.records)
+	c.bytes.Add(s.bytes)
+	s.records, s.bytes = 0, 0
+	c.lastPacketNS.Store(c.opts.Clock.Now().UnixNano())
+}
+
+// Lost implements sessionSink.
+func (s *sink) Lost(packets uint64) { s.camera.lost.Add(packets) }
