@@ -1,0 +1,102 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/duet-video/duet/internal/config"
+	"github.com/duet-video/duet/internal/download"
+)
+
+type exportCmd struct {
+	fileFlag
+	Camera string `arg:"" help:"Name of the camera."`
+	From   string `required:"" placeholder:"TIME" help:"Start: RFC 3339, \"2006-01-02 15:04:05\" (local), \"15:04:05\" (today), -5m (before now)."`
+	To     string `default:"now" placeholder:"TIME" help:"End (${default})."`
+	Output string `short:"o" required:"" type:"path" placeholder:"FILE.mp4" help:"Where it goes. FILE.mp4.part holds what is not complete; the same command goes on with it."`
+	URL    string `placeholder:"URL" help:"Playback, instead of the first one of the file."`
+	Force  bool   `help:"Write over a file that exists."`
+	Quiet  bool   `short:"q" help:"No progress bar."`
+}
+
+// Run saves the range.
+func (c *exportCmd) Run(a *app) error {
+	start, end, err := parseRange(c.From, c.To, time.Now())
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(c.Output); err == nil && !c.Force {
+		return usagef("%s exists (--force writes over it)", c.Output)
+	}
+	base, err := c.base()
+	if err != nil {
+		return err
+	}
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" {
+		return usagef("--url: want http://host:port")
+	}
+	u = u.JoinPath("v1", "cameras", c.Camera, "recording.mp4")
+	u.RawQuery = url.Values{
+		"start": {start.UTC().Format(time.RFC3339Nano)}, "end": {end.UTC().Format(time.RFC3339Nano)},
+	}.Encode()
+	o := download.Options{
+		URL: u.String(), File: c.Output,
+		// With times relative to now, the same command means another range each time:
+		// one that was interrupted just now is still gone on with.
+		Request: fmt.Sprintf("%s %s %s %s", base, c.Camera, c.From, c.To),
+	}
+	if isRelative(c.From) || isRelative(c.To) {
+		o.SameFor = 10 * time.Minute
+	}
+	bar := c.bar(a)
+	o.Progress = func(done, total int64) {
+		if bar != nil {
+			bar.ChangeMax64(total)
+			_ = bar.Set64(done)
+		}
+	}
+	o.Retrying = func(err error, wait time.Duration) {
+		_, _ = fmt.Fprintf(a.stderr, "\n%v: goes on in %v\n", err, wait.Round(100*time.Millisecond))
+	}
+	n, err := download.Fetch(a.ctx, o)
+	if bar != nil {
+		_, _ = fmt.Fprintln(a.stderr)
+	}
+	if a.ctx.Err() != nil {
+		return fmt.Errorf("interrupted: the same command goes on with %s.part", c.Output)
+	}
+	if err != nil {
+		return fmt.Errorf("export %s: %w", c.Camera, err)
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s: %s of %s, %s … %s\n", c.Output, config.Bytes(n), c.Camera,
+		start.Local().Format("2006-01-02 15:04:05"), end.Local().Format("15:04:05 MST"))
+	return err
+}
+
+func (c *exportCmd) base() (string, error) {
+	if c.URL != "" {
+		return c.URL, nil
+	}
+	cfg, err := config.Load(c.Config)
+	if err != nil {
+		return "", err
+	}
+	if len(cfg.Playback) == 0 {
+		return "", usagef("%s has no playback: say where one is with --url", c.Config)
+	}
+	return "http://" + cfg.Playback[0].HTTP.Dial(), nil
+}
+
+func (c *exportCmd) bar(a *app) *progressbar.ProgressBar {
+	if _, tty := terminal(a.stderr); c.Quiet || !tty {
+		return nil
+	}
+	return progressbar.NewOptions64(1, progressbar.OptionSetWriter(a.stderr), progressbar.OptionShowBytes(true),
+		progressbar.OptionSetDescription(c.Camera), progressbar.OptionSetWidth(40), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true))
+}

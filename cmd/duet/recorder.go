@@ -1,0 +1,60 @@
+package main
+
+import (
+	"time"
+
+	"github.com/duet-video/duet/internal/config"
+	"github.com/duet-video/duet/recorder"
+)
+
+type recorderCmd struct{ nodeFlags }
+
+// Run runs the recorder until it is told to end.
+func (c *recorderCmd) Run(a *app) error {
+	env, err := c.prepare(a, "recorders", func(cfg *config.Config) bool { return cfg.FindRecorder(c.Name) != nil })
+	if err != nil {
+		return err
+	}
+	r := env.site.FindRecorder(c.Name)
+	l, err := listen(a.ctx, "http", r.HTTP)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	o := recorder.Options{
+		Name: r.Name, Role: r.Role, Zone: r.Zone, Version: versionText(),
+		DataDir: r.Data, Quota: int64(r.Quota), MinFree: int64(r.MinFree),
+		SyncInterval: time.Duration(env.site.Sync.Interval),
+		Listener:     l,
+		ServerTLS:    env.creds.ServerConfig(),
+		ClientTLS:    env.creds.ClientConfig(""),
+		Log:          env.log,
+		Registry:     env.reg,
+	}
+	for _, p := range env.site.Proxies {
+		o.Proxies = append(o.Proxies, recorder.Proxy{Name: p.Name, Address: p.Link.Dial()})
+	}
+	for i := range env.site.Cameras {
+		cam := &env.site.Cameras[i]
+		role := ""
+		switch pair := env.site.plan.Cameras[cam.Name]; r.Name {
+		case pair.Primary:
+			role = "primary"
+		case pair.Redundant:
+			role = "redundant"
+		default:
+			continue
+		}
+		keep := env.site.RetentionOf(cam)
+		o.Cameras = append(o.Cameras, recorder.Camera{
+			Name: cam.Name, Role: role, Proxies: proxiesOf(cam),
+			Retention: recorder.Retention{Age: time.Duration(keep.Age), Bytes: int64(keep.Bytes)},
+		})
+	}
+	rec, err := recorder.New(o)
+	if err != nil {
+		return err
+	}
+	env.log.Info().Int("cameras", len(o.Cameras)).Str("data", r.Data).Stringer("http", l.Addr()).Msg("recorder runs")
+	return rec.Run(a.ctx)
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/duet-video/duet/internal/nodepb"
+)
+
+// The view of a site that `duet status --json` prints, and the tables show.
+
+type siteView struct {
+	Time      time.Time      `json:"time"`
+	Cameras   []cameraView   `json:"cameras"`
+	Proxies   []nodeView     `json:"proxies"`
+	Recorders []recorderView `json:"recorders"`
+}
+
+type cameraView struct {
+	Name   string   `json:"name"`
+	Proxy  string   `json:"proxy"`
+	State  string   `json:"state"` // connecting, live, stalled, failed; unknown: the proxy does not answer
+	Error  string   `json:"error,omitempty"`
+	Tracks []string `json:"tracks,omitempty"`
+	// LastPacket is when the camera sent last.
+	LastPacket *time.Time `json:"lastPacket,omitempty"`
+	// Protected is up to when at least one copy is durable.
+	Protected *time.Time `json:"protectedUntil,omitempty"`
+	Healthy   int        `json:"healthyCopies"`
+	Copies    []copyView `json:"copies"`
+}
+
+type copyView struct {
+	Recorder  string     `json:"recorder"`
+	Role      string     `json:"role"`
+	State     string     `json:"state"` // see copyState
+	Behind    float64    `json:"behindSeconds"`
+	Protected *time.Time `json:"protectedUntil,omitempty"`
+	Lost      uint64     `json:"offsetsLost"`
+}
+
+type nodeView struct {
+	Name  string `json:"name"`
+	State string `json:"state"` // up or down
+	Error string `json:"error,omitempty"`
+}
+
+type recorderView struct {
+	nodeView
+	Role      string   `json:"role"`
+	Zone      string   `json:"zone,omitempty"`
+	Disk      string   `json:"disk,omitempty"` // good, full, failing
+	UsedBytes uint64   `json:"usedBytes"`
+	FreeBytes uint64   `json:"freeBytes"`
+	Alarms    []string `json:"alarms,omitempty"`
+}
+
+// The states of a copy.
+const (
+	copyRecording = "recording" // durable within the last 10 s of the camera
+	copyBehind    = "behind"    // connected, but not that far
+	copyStandby   = "standby"   // a spare that is not needed
+	copyUnlinked  = "unlinked"  // its recorder answers, and is not connected to the proxy
+	copyDown      = "down"      // its recorder does not answer
+)
+
+// healthyWithin is how old the durable end of a good copy may be.
+const healthyWithin = 10 * time.Second
+
+func (m *monitor) view(a *answers, now time.Time) *siteView {
+	v := &siteView{Time: now.UTC()}
+	for _, cam := range m.site.Cameras {
+		v.Cameras = append(v.Cameras, m.cameraView(a, cam.Name, cam.Proxy, now))
+	}
+	for _, p := range m.site.Proxies {
+		v.Proxies = append(v.Proxies, a.node(p.Name))
+	}
+	for _, r := range m.site.Recorders {
+		rv := recorderView{nodeView: a.node(r.Name), Role: r.Role, Zone: r.Zone}
+		st := a.recorders[r.Name]
+		for _, d := range st.GetDisks() {
+			rv.Disk, rv.UsedBytes, rv.FreeBytes = d.GetState(), rv.UsedBytes+d.GetUsedBytes(), rv.FreeBytes+d.GetFreeBytes()
+		}
+		for _, al := range st.GetAlarms() {
+			rv.Alarms = append(rv.Alarms, al.GetMessage())
+		}
+		v.Recorders = append(v.Recorders, rv)
+	}
+	return v
+}
+
+func (a *answers) node(name string) nodeView {
+	if err := a.err[name]; err != nil {
+		return nodeView{Name: name, State: "down", Error: err.Error()}
+	}
+	return nodeView{Name: name, State: "up"}
+}
+
+func (m *monitor) cameraView(a *answers, name, proxy string, now time.Time) cameraView {
+	v := cameraView{Name: name, Proxy: proxy, State: "unknown"}
+	last := now
+	var px *nodepb.ProxyCamera
+	for _, c := range a.proxies[proxy].GetCameras() {
+		if c.GetCamera() == name {
+			px = c
+		}
+	}
+	if px != nil {
+		v.State, v.Error, v.Tracks = px.GetState(), px.GetError(), px.GetTracks()
+		v.LastPacket = instant(px.GetLastPacketNs())
+		if v.LastPacket != nil {
+			last = *v.LastPacket
+		}
+	}
+	pair := m.site.plan.Cameras[name]
+	for _, c := range []copyView{{Recorder: pair.Primary, Role: "primary"}, {Recorder: pair.Redundant, Role: "redundant"}} {
+		if c.Recorder == "" {
+			continue
+		}
+		var connected bool
+		var durable int64
+		for _, pc := range px.GetCopies() {
+			if pc.GetRecorder() == c.Recorder {
+				connected, durable, c.Lost = pc.GetConnected(), pc.GetDurableEndNs(), pc.GetOffsetsLost()
+			}
+		}
+		for _, rc := range a.recorders[c.Recorder].GetCameras() {
+			if rc.GetCamera() == name {
+				durable = max(durable, rc.GetDurableEndNs())
+				connected = connected || px == nil && rc.GetLinked()
+			}
+		}
+		c.Protected = instant(durable)
+		if c.Protected != nil {
+			c.Behind = max(last.Sub(*c.Protected).Seconds(), 0)
+		}
+		spare := pair.Copies == "spare" && c.Role == "redundant"
+		c.State = copyState(a.err[c.Recorder] != nil, connected, spare, c.Protected, last)
+		if c.State == copyRecording {
+			v.Healthy++
+		}
+		if c.Protected != nil && (v.Protected == nil || c.Protected.After(*v.Protected)) {
+			v.Protected = c.Protected
+		}
+		v.Copies = append(v.Copies, c)
+	}
+	return v
+}
+
+func copyState(down, connected, spare bool, durable *time.Time, last time.Time) string {
+	fresh := durable != nil && last.Sub(*durable) < healthyWithin
+	switch {
+	case down:
+		return copyDown
+	case !connected:
+		return copyUnlinked
+	case fresh:
+		return copyRecording
+	case spare:
+		return copyStandby
+	}
+	return copyBehind
+}
+
+func instant(ns int64) *time.Time {
+	if ns == 0 {
+		return nil
+	}
+	t := time.Unix(0, ns).UTC()
+	return &t
+}
+
+// tables renders the view; paint colours a word, or does not.
+func (v *siteView) tables(paint painter) string {
+	t := newTable("CAMERA", "STATE", "TRACKS", "PRIMARY", "REDUNDANT", "COPIES", "PROTECTED UNTIL")
+	for _, c := range v.Cameras {
+		cells := map[string]string{}
+		for _, cp := range c.Copies {
+			cells[cp.Role] = cp.text(paint)
+		}
+		colour := red
+		if c.Healthy >= 2 {
+			colour = green
+		} else if c.Healthy == 1 {
+			colour = yellow
+		}
+		state := c.State
+		if c.Error != "" {
+			state += ": " + shorten(c.Error, 40)
+		}
+		t.row(c.Name, paint.by(map[bool]ansi{true: green, false: red}[c.State == "live"], state), shorten(joinTracks(c.Tracks), 24),
+			cells["primary"], cells["redundant"], paint.by(colour, fmt.Sprintf("%d of %d", c.Healthy, len(c.Copies))), clockText(c.Protected))
+	}
+	out := t.String() + "\n"
+	t = newTable("RECORDER", "ROLE", "STATE", "DISK", ">USED", ">FREE", "ALARMS")
+	for _, r := range v.Recorders {
+		t.row(r.Name, r.Role, r.text(paint), r.Disk, size(r.UsedBytes), size(r.FreeBytes), shorten(joinTracks(r.Alarms), 60))
+	}
+	for _, p := range v.Proxies {
+		t.row(p.Name, "proxy", p.text(paint), "", "", "", "")
+	}
+	return out + t.String()
+}
+
+func (c *copyView) text(paint painter) string {
+	colour := map[string]ansi{copyRecording: green, copyStandby: green, copyBehind: yellow}[c.State]
+	if colour == "" {
+		colour = red
+	}
+	s := c.Recorder + " " + paint.by(colour, c.State)
+	if c.State != copyDown && c.Protected != nil {
+		s += fmt.Sprintf(" %.1f s", c.Behind)
+	}
+	return s
+}
+
+func (n *nodeView) text(paint painter) string {
+	if n.State == "up" {
+		return paint.by(green, n.State)
+	}
+	return paint.by(red, n.State) + ": " + shorten(n.Error, 50)
+}
