@@ -44,7 +44,7 @@ type Options struct {
 	// Listener takes the gRPC and the HTTP port in one. Run closes it.
 	Listener net.Listener
 	// ServerTLS and ClientTLS are the mutual TLS of both directions; nil: plaintext,
-	// for tests only.
+	// for tests only. Without a ServerName in ClientTLS, each proxy has to prove its Name.
 	ServerTLS, ClientTLS *tls.Config
 
 	// FS is the file system; nil: the machine's. Dial connects to proxies; nil: TCP.

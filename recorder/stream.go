@@ -76,7 +76,11 @@ func newStream(p Proxy, o *Options, every *node.Every) *stream {
 		waits: map[*feed]*wait{}, downAt: o.Clock.Now(), why: "not connected yet",
 	}
 	if o.ClientTLS != nil {
-		s.creds = credentials.NewTLS(o.ClientTLS)
+		c := o.ClientTLS.Clone()
+		if c.ServerName == "" {
+			c.ServerName = p.Name // nodes prove their names, not their addresses
+		}
+		s.creds = credentials.NewTLS(c)
 	}
 	return s
 }
