@@ -86,7 +86,7 @@ func (v *siteView) line(states []supervise.State) string {
 	}
 	text := fmt.Sprintf("%s cameras live %d/%d, copies recording %d/%d", v.Time.Local().Format("15:04:05"), live, len(v.Cameras), copies, want)
 	for _, s := range states {
-		if s.PID == 0 {
+		if s.PID == 0 && s.LastExit != "" {
 			text += fmt.Sprintf(", %s is down (%s)", s.Name, s.LastExit)
 		}
 	}

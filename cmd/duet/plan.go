@@ -23,6 +23,9 @@ func planOf(cfg *config.Config) (*placement.Plan, error) {
 		}
 	}
 	plan, err := placement.New(cameras, recorders)
+	if err == nil && plan == nil {
+		err = errors.New("no plan was made")
+	}
 	if err == nil {
 		return plan, nil
 	}

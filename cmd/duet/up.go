@@ -74,17 +74,18 @@ type listenKey struct {
 	addr config.Address
 }
 
-// nodes returns those whose machine is ours, in the order in which they start.
+// nodes returns those whose machine is ours, in the order in which they start. They end
+// in reverse: a proxy gives recorders what they still lack.
 func (s *site) nodes(local func(config.Address) bool) []siteNode {
 	var all []siteNode
-	for i, p := range s.Proxies {
-		if k := fmt.Sprintf("proxies[%d].", i); local(p.Link) {
-			all = append(all, siteNode{"proxy", p.Name, []listenKey{{k + "link", p.Link}, {k + "rtsp", p.RTSP}, {k + "http", p.HTTP}}})
-		}
-	}
 	for i, r := range s.Recorders {
 		if local(r.HTTP) {
 			all = append(all, siteNode{"recorder", r.Name, []listenKey{{fmt.Sprintf("recorders[%d].http", i), r.HTTP}}})
+		}
+	}
+	for i, p := range s.Proxies {
+		if k := fmt.Sprintf("proxies[%d].", i); local(p.Link) {
+			all = append(all, siteNode{"proxy", p.Name, []listenKey{{k + "link", p.Link}, {k + "rtsp", p.RTSP}, {k + "http", p.HTTP}}})
 		}
 	}
 	for i, p := range s.Playback {
