@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/bluenviron/gortsplib/v4"
@@ -17,7 +18,7 @@ type CaptureOptions struct {
 	URL       string // may carry user and password
 	Transport gortsplib.Transport
 	// OnUnit is called with each access unit, its arrival as capture time, and the packet
-	// that completed it, on one goroutine at a time. The packet is only valid during the
+	// that completed it; never concurrently. The packet is only valid during the
 	// call.
 	OnUnit func(AccessUnit, *rtp.Packet)
 	// OnPacket, when set, is called with each packet of a track before that.
@@ -55,14 +56,18 @@ func Capture(ctx context.Context, h *Header, o CaptureOptions) error {
 	if o.OnReady != nil {
 		o.OnReady(c)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- c.Wait() }()
+	var failure error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		failure = c.Wait()
+	}()
 	select {
-	case err := <-ended:
-		return fmt.Errorf("capture %s: %w", u.Path, err)
+	case <-ended:
+		return fmt.Errorf("capture %s: %w", u.Path, failure)
 	case <-ctx.Done():
 		c.Close()
-		_ = <-ended // that it was closed
+		<-ended
 		return nil
 	}
 }
@@ -75,6 +80,7 @@ func play(c *gortsplib.Client, u *base.URL, h *Header, o *CaptureOptions) error 
 	if err := c.SetupAll(desc.BaseURL, desc.Medias); err != nil {
 		return err
 	}
+	var mu sync.Mutex // over UDP each track has a goroutine of its own
 	found := 0
 	for _, m := range desc.Medias {
 		for _, f := range m.Formats {
@@ -94,6 +100,8 @@ func play(c *gortsplib.Client, u *base.URL, h *Header, o *CaptureOptions) error 
 				return err
 			}
 			c.OnPacketRTP(m, f, func(p *rtp.Packet) {
+				mu.Lock()
+				defer mu.Unlock()
 				if o.OnPacket != nil {
 					o.OnPacket(track, p)
 				}
