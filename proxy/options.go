@@ -50,7 +50,7 @@ type Options struct {
 	Version string
 	Cameras []Camera
 
-	LogSeconds    time.Duration // 20 s
+	LogSeconds    time.Duration //nolint:staticcheck // named like its key log.seconds; 20 s
 	LogBytes      int64         // of one camera, 64 MiB
 	LogTotalBytes int64         // of all, 2 GiB
 
