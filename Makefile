@@ -1,0 +1,76 @@
+# `make help` lists the targets. Go is the only thing that has to be there before; what
+# else the tests need, .ci/setup installs or names.
+
+GO        ?= go
+BIN       := bin
+TOOLS     := $(BIN)/tools
+PKGS      := ./...
+# Everything but the tests that play whole sites.
+UNIT       = $(shell $(GO) list ./... | grep -v /bench/e2e)
+FUZZTIME  ?= 10s
+# One way to compile for building, tests and lint, so that nothing is compiled twice.
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: run build test unit race lint fuzz e2e bench proto testdata setup clean help
+
+run: build ## run the demo: simulated cameras, proxy, three recorders, playback, on this machine
+	$(BIN)/duet demo $(ARGS)
+
+build: ## build bin/duet
+	@.ci/setup go
+	$(GO) build -o $(BIN)/duet ./cmd/duet
+
+test: setup build unit e2e ## set up what is missing, then all tests: units, then whole sites
+
+unit: ## the tests of packages
+	$(GO) test -vet=off $(UNIT)
+
+e2e: build ## the tests of whole sites: processes, kills, foreign cameras and clients; RUN=name SEED=n repeat one
+	DUET_BIN=$(CURDIR)/$(BIN)/duet DUET_SEED=$(SEED) $(GO) test -vet=off -count=1 -timeout 20m \
+		$(if $(RUN),-v -run '$(RUN)',) ./bench/e2e/...
+
+race: ## the tests of packages under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -vet=off $(UNIT)
+
+lint: $(TOOLS)/golangci-lint ## golangci-lint, gofumpt, shellcheck
+	@.ci/setup lint
+	$(TOOLS)/golangci-lint run
+	@if command -v shellcheck >/dev/null; then \
+		git ls-files -z -- '.ci/run' '.ci/setup' '*.sh' | xargs -0 shellcheck; \
+	else echo "shellcheck is not installed: shell scripts are not checked"; fi
+
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@set -e; for pkg in $$($(GO) list $(PKGS)); do \
+		for f in $$($(GO) test -vet=off -list '^Fuzz' $$pkg | grep ^Fuzz); do \
+			echo "== $$pkg $$f"; \
+			$(GO) test -vet=off -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$pkg; \
+		done; done
+
+bench: ## the micro-benchmarks of packages
+	$(GO) test -vet=off -run '^$$' -bench . -benchmem $(UNIT)
+
+proto: ## generate internal/nodepb from node.proto (needs protoc)
+	@command -v protoc >/dev/null || { echo "protoc is missing (Debian: protobuf-compiler)" >&2; exit 1; }
+	$(GO) build -modfile=.ci/proto/go.mod -o $(TOOLS)/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	PATH="$(CURDIR)/$(TOOLS):$$PATH" protoc -I internal/nodepb --go_out=internal/nodepb --go_opt=paths=source_relative \
+		--go-grpc_out=internal/nodepb --go-grpc_opt=paths=source_relative internal/nodepb/node.proto
+
+testdata: ## make the clips of the simulated cameras (needs ffmpeg with x264 and x265)
+	sh testdata/make.sh
+
+setup: ## install, or name, what the tests need beside Go
+	@.ci/setup tests
+
+clean: ## remove what was built and what the demo recorded
+	rm -rf $(BIN) duet-demo
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The tools are built from a module of their own; go build does nothing when they are up
+# to date.
+$(TOOLS)/golangci-lint: .ci/tools/go.mod .ci/tools/go.sum
+	@.ci/setup go
+	$(GO) build -modfile=.ci/tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
