@@ -146,9 +146,7 @@ func (b *Builder) Finish(cut *record.Record, closed bool) (*Fragment, error) {
 	if cut == nil && !closed {
 		flags |= Truncated
 	}
-	if err := b.header.build(b.tracks); err != nil {
-		return nil, fmt.Errorf("fragment %s+%d: %w", b.epoch, b.first, err)
-	}
+	b.header.build(b.tracks)
 	minNS := b.startNS
 	for i, t := range b.tracks {
 		if b.header.timescale[i] == 0 && len(t.samples) > 0 {

@@ -3,7 +3,6 @@ package media
 import (
 	"bytes"
 	"crypto/sha256"
-	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -231,5 +230,3 @@ func h265BFrames(t testing.TB) *clip {
 	return makeClip(t, H265, "-t", "4", "-c:v", "libx265", "-preset", "ultrafast", "-g", "25",
 		"-x265-params", "aud=1:repeat-headers=1:bframes=2:b-adapt=0:scenecut=0:open-gop=0:log-level=none")
 }
-
-func seconds(ns int64) string { return fmt.Sprintf("%d.%09d", ns/1e9, ns%1e9) }

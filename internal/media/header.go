@@ -21,13 +21,13 @@ type header struct {
 }
 
 // build makes the header of a fragment with these tracks.
-func (h *header) build(tracks []*trackBuilder) error {
+func (h *header) build(tracks []*trackBuilder) {
 	var key []byte
 	for _, t := range tracks {
 		key = t.appendKey(key)
 	}
 	if h.bytes != nil && string(key) == string(h.key) {
-		return nil
+		return
 	}
 	var out []moovTrack
 	h.timescale = [maxTracks]uint32{}
@@ -46,7 +46,6 @@ func (h *header) build(tracks []*trackBuilder) error {
 	h.key = key
 	h.bytes = appendMoov(appendFtyp(nil), out, movie{})
 	h.hash = sha256.Sum256(h.bytes)
-	return nil
 }
 
 // appendKey appends everything of the track that the header depends on.

@@ -8,6 +8,8 @@ import (
 // Edit says which part of a presentation is shown.
 type Edit struct {
 	// BaseNS is where the times of the presentation count from, see Retiming. Unix ns.
+	// Take the latest that is possible: ffmpeg and Chromium count what is before StartNS
+	// into the duration that they show.
 	BaseNS int64
 	// StartNS is where it begins: an edit list (ISO/IEC 14496-12 8.6.6) hides what is
 	// before it (the pre-roll), and the time of the player counts from it.
@@ -38,7 +40,7 @@ func MergeInits(sources []*Init, e Edit) (*Merged, error) {
 	if len(sources) == 0 || len(sources) > maxSources {
 		return nil, fmt.Errorf("merge init headers: %d of them, want 1 … %d", len(sources), maxSources)
 	}
-	if e.BaseNS > e.StartNS || e.EndNS != 0 && e.EndNS < e.StartNS {
+	if e.BaseNS < 0 || e.BaseNS > e.StartNS || e.EndNS != 0 && e.EndNS < e.StartNS {
 		return nil, fmt.Errorf("merge init headers: from %d to %d, counted from %d", e.StartNS, e.EndNS, e.BaseNS)
 	}
 	m := &Merged{places: make([]map[uint32]Placement, len(sources))}
@@ -63,7 +65,7 @@ func MergeInits(sources []*Init, e Edit) (*Merged, error) {
 				used[id] = true
 				tracks = append(tracks, moovTrack{
 					id: id, timescale: t.Timescale, kind: t.Kind, width: t.Width, height: t.Height,
-					mediaTime: toTicks(e.StartNS-e.BaseNS, t.Timescale),
+					mediaTime: shift(e.StartNS, e.BaseNS, t.Timescale),
 				})
 			}
 			to := &tracks[n]

@@ -27,23 +27,31 @@ func present(t testing.TB, frags []*built, from, to int64) []byte {
 		source[f.Info.InitHash] = len(inits)
 		inits = append(inits, i)
 	}
-	base := frags[0].Info.MinNS
-	base -= base % 1e9
+	base := int64(0)
+	var bodies [][]byte
+	var kept []*built
+	for _, f := range frags {
+		p, err := ParseFragment(f.Moof, f.Info.Size, inits[source[f.Info.InitHash]], f.Info.WindowNS)
+		require.NoError(t, err)
+		trimmed := p.Trim(Trim{FromNS: from, ToNS: to, PreRoll: true, PostRoll: true})
+		if trimmed.Size == 0 {
+			continue
+		}
+		if base == 0 {
+			base = trimmed.FirstNS
+		}
+		bodies = append(bodies, trimmed.Append(nil, f.bytes()))
+		kept = append(kept, f)
+		require.EqualValues(t, trimmed.Size, len(bodies[len(bodies)-1]))
+	}
 	m, err := MergeInits(inits, Edit{BaseNS: base, StartNS: from, EndNS: to})
 	require.NoError(t, err)
 	out := bytes.Clone(m.Header)
-	for i, f := range frags {
-		n := source[f.Info.InitHash]
-		p, err := ParseFragment(f.Moof, f.Info.Size, inits[n], f.Info.WindowNS)
-		require.NoError(t, err)
-		trimmed := p.Trim(Trim{FromNS: from, ToNS: to, PreRoll: true, PostRoll: true})
-		b := trimmed.Append(nil, f.bytes())
-		require.EqualValues(t, trimmed.Size, len(b))
-		if len(b) == 0 {
-			continue
-		}
-		require.NoError(t, m.Retime(b, Retiming{Sequence: uint32(i) + 1, WindowNS: f.Info.WindowNS, BaseNS: base, Source: n}))
-		out = append(out, b...)
+	for i, f := range kept {
+		require.NoError(t, m.Retime(bodies[i], Retiming{
+			Sequence: uint32(i) + 1, WindowNS: f.Info.WindowNS, BaseNS: base, Source: source[f.Info.InitHash],
+		}))
+		out = append(out, bodies[i]...)
 	}
 	return out
 }

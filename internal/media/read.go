@@ -12,6 +12,8 @@ type Parsed struct {
 	// MoofSize is the length of the moof; Size that of moof and mdat.
 	MoofSize, Size int64
 	Tracks         []ParsedTrack
+
+	windowNS int64
 }
 
 // ParsedTrack is a track's run of samples.
@@ -51,7 +53,7 @@ func ParseFragment(b []byte, size int64, init *Init, windowNS int64) (*Parsed, e
 	if !ok || moof.typ != "moof" {
 		return nil, fmt.Errorf("%w: no whole moof", ErrMalformed)
 	}
-	p := &Parsed{MoofSize: int64(len(moof.full)), Size: size}
+	p := &Parsed{MoofSize: int64(len(moof.full)), Size: size, windowNS: windowNS}
 	if p.Size < p.MoofSize+boxHeader {
 		return nil, fmt.Errorf("%w: %d bytes do not hold a moof of %d and an mdat", ErrMalformed, size, p.MoofSize)
 	}

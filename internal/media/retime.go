@@ -10,8 +10,8 @@ type Retiming struct {
 	// Sequence is the number of the fragment in the presentation, from 1.
 	Sequence uint32
 	// WindowNS is where the fragment's times count from (Info.WindowNS), BaseNS where
-	// those of the presentation do. BaseNS must not be after the first sample. Take a
-	// BaseNS that is a whole second: then no rounding comes in.
+	// those of the presentation do. Neither is negative. BaseNS must not be after the
+	// first sample is decoded; see Trimmed.FirstNS.
 	WindowNS, BaseNS int64
 	// Source is the number of the fragment's init header among those that Merged was
 	// made of.
@@ -60,6 +60,9 @@ func (m *Merged) Retime(b []byte, r Retiming) error {
 		if base > maxTicks {
 			return fmt.Errorf("%w: decode time %d of track %d", ErrMalformed, base, id)
 		}
+		if r.WindowNS < 0 || r.BaseNS < 0 {
+			return fmt.Errorf("times count from %d, to be from %d: negative", r.WindowNS, r.BaseNS)
+		}
 		moved := int64(base) + shift(r.WindowNS, r.BaseNS, place.Timescale)
 		if moved < 0 {
 			return fmt.Errorf("track %d starts %d ticks before the presentation counts", id, -moved)
@@ -76,10 +79,8 @@ func (m *Merged) Retime(b []byte, r Retiming) error {
 	return nil
 }
 
-// shift returns the ticks from base to window, rounded down on both.
+// shift returns the ticks from base to window, each rounded down to a tick since 1970:
+// so the ticks between two windows do not depend on base.
 func shift(windowNS, baseNS int64, timescale uint32) int64 {
-	if windowNS >= baseNS {
-		return toTicks(windowNS-baseNS, timescale)
-	}
-	return -toTicks(baseNS-windowNS, timescale)
+	return toTicks(windowNS, timescale) - toTicks(baseNS, timescale)
 }

@@ -107,13 +107,15 @@ func TestScannerGoesOnBehindDamage(t *testing.T) {
 	second := len(frags[0].Init) + len(frags[0].Box) + int(frags[0].Info.Size)
 	sizeOf := len(frags[1].Box) + int(frags[1].Info.Size)
 	for name, damage := range map[string]func([]byte) []byte{
-		"box":          func(b []byte) []byte { b[second+100] ^= 1; return b },
-		"size":         func(b []byte) []byte { b[second] = 0x7f; return b },
-		"moof":         func(b []byte) []byte { b[second+len(frags[1].Box)+5] ^= 1; return b },
-		"mdat header":  func(b []byte) []byte { b[second+len(frags[1].Box)+len(frags[1].Moof)+1] ^= 1; return b },
-		"zeros":        func(b []byte) []byte { clear(b[second : second+sizeOf]); return b },
-		"bytes gone":   func(b []byte) []byte { return append(b[:second+50], b[second+60:]...) },
-		"bytes put in": func(b []byte) []byte { return append(bytes.Clone(b[:second]), append([]byte("uuid"), b[second:]...)...) },
+		"box":         func(b []byte) []byte { b[second+100] ^= 1; return b },
+		"size":        func(b []byte) []byte { b[second] = 0x7f; return b },
+		"moof":        func(b []byte) []byte { b[second+len(frags[1].Box)+5] ^= 1; return b },
+		"mdat header": func(b []byte) []byte { b[second+len(frags[1].Box)+len(frags[1].Moof)+1] ^= 1; return b },
+		"zeros":       func(b []byte) []byte { clear(b[second : second+sizeOf]); return b },
+		"bytes gone":  func(b []byte) []byte { return append(b[:second+50], b[second+60:]...) },
+		"bytes put in": func(b []byte) []byte {
+			return append(bytes.Clone(b[:second]), append([]byte("uuid"), b[second:]...)...)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			items := scanAll(t, damage(bytes.Clone(file)), true)

@@ -19,6 +19,12 @@ func toNS(ticks int64, timescale uint32) int64 {
 	return ticks/scale*1e9 + (ticks%scale*1e9+scale-1)/scale
 }
 
+// floorNS converts ticks to a duration, rounded down.
+func floorNS(ticks int64, timescale uint32) int64 {
+	scale := int64(timescale)
+	return ticks/scale*1e9 + ticks%scale*1e9/scale
+}
+
 // trackEnd says what comes after the last sample of a track.
 type trackEnd struct {
 	cutNS   int64 // capture time of the next one, 0 when it is not known

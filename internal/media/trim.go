@@ -33,6 +33,8 @@ type Trimmed struct {
 	// MinNS is the capture time of the earliest sample that is kept for its own sake,
 	// MaxNS the end of the latest one. Unix ns; 0 when there is none.
 	MinNS, MaxNS int64
+	// FirstNS is when the first sample is decoded: the latest BaseNS for it. Unix ns.
+	FirstNS int64
 	// Samples counts those that are kept, pre-roll and post-roll included.
 	Samples int
 }
@@ -54,6 +56,10 @@ func (p *Parsed) Trim(t Trim) *Trimmed {
 			s := &track.Samples[j]
 			if n := len(run.samples); n == 0 {
 				run.base = uint64(s.DTS)
+				first := p.windowNS + floorNS(s.DTS, track.Timescale)
+				if out.FirstNS == 0 || first < out.FirstNS {
+					out.FirstNS = first
+				}
 			} else { // what was left out before it counts as a longer one
 				run.samples[n-1].duration = uint32(s.DTS - prev)
 			}
