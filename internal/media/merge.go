@@ -16,10 +16,19 @@ type Edit struct {
 	StartNS int64
 	// EndNS is where it ends, exclusive; 0: not known.
 	EndNS int64
+	// LeadNS is how much earlier than in the stored fragments video is decoded: with
+	// the ReorderNS of the first fragment, composition offsets are not negative.
+	// Negative ones are valid, but ffmpeg and what builds on it (Chromium, for files)
+	// show all video of such a track later by the largest of them.
+	LeadNS int64
 }
 
 // Placement is where a track of a source goes in a merged presentation.
-type Placement struct{ TrackID, Timescale, Description uint32 }
+type Placement struct {
+	TrackID, Timescale, Description uint32
+
+	lead int32 // Edit.LeadNS in ticks; 0 for audio
+}
 
 // Merged is an init header for a presentation that is put together of fragments with
 // different init headers.
@@ -29,6 +38,9 @@ type Merged struct {
 
 	places []map[uint32]Placement
 }
+
+// maxLead bounds Edit.LeadNS, in ticks.
+const maxLead = 1 << 30
 
 // maxSources bounds how many init headers can become one.
 const maxSources = 1 << 16
@@ -40,7 +52,7 @@ func MergeInits(sources []*Init, e Edit) (*Merged, error) {
 	if len(sources) == 0 || len(sources) > maxSources {
 		return nil, fmt.Errorf("merge init headers: %d of them, want 1 … %d", len(sources), maxSources)
 	}
-	if e.BaseNS < 0 || e.BaseNS > e.StartNS || e.EndNS != 0 && e.EndNS < e.StartNS {
+	if e.BaseNS < 0 || e.LeadNS < 0 || e.BaseNS > e.StartNS || e.EndNS != 0 && e.EndNS < e.StartNS {
 		return nil, fmt.Errorf("merge init headers: from %d to %d, counted from %d", e.StartNS, e.EndNS, e.BaseNS)
 	}
 	m := &Merged{places: make([]map[uint32]Placement, len(sources))}
@@ -76,7 +88,11 @@ func MergeInits(sources []*Init, e Edit) (*Merged, error) {
 			if d == len(to.entries) {
 				to.entries = append(to.entries, t.entries[0])
 			}
-			m.places[i][t.ID] = Placement{TrackID: to.id, Timescale: to.timescale, Description: uint32(d) + 1}
+			p := Placement{TrackID: to.id, Timescale: to.timescale, Description: uint32(d) + 1}
+			if t.Kind == KindVideo {
+				p.lead = int32(min(toTicks(e.LeadNS, t.Timescale), maxLead))
+			}
+			m.places[i][t.ID] = p
 		}
 	}
 	mv := movie{edit: e.StartNS > e.BaseNS}

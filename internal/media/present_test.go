@@ -27,7 +27,7 @@ func present(t testing.TB, frags []*built, from, to int64) []byte {
 		source[f.Info.InitHash] = len(inits)
 		inits = append(inits, i)
 	}
-	base := int64(0)
+	base, lead := int64(0), int64(0)
 	var bodies [][]byte
 	var kept []*built
 	for _, f := range frags {
@@ -38,13 +38,14 @@ func present(t testing.TB, frags []*built, from, to int64) []byte {
 			continue
 		}
 		if base == 0 {
-			base = trimmed.FirstNS
+			lead = p.ReorderNS()
+			base = trimmed.FirstNS - lead
 		}
 		bodies = append(bodies, trimmed.Append(nil, f.bytes()))
 		kept = append(kept, f)
 		require.EqualValues(t, trimmed.Size, len(bodies[len(bodies)-1]))
 	}
-	m, err := MergeInits(inits, Edit{BaseNS: base, StartNS: from, EndNS: to})
+	m, err := MergeInits(inits, Edit{BaseNS: base, StartNS: from, EndNS: to, LeadNS: lead})
 	require.NoError(t, err)
 	out := bytes.Clone(m.Header)
 	for i, f := range kept {
@@ -102,7 +103,8 @@ func TestPresentationStartsAndEndsExactly(t *testing.T) {
 			require.InDelta(t, 0, kept[0], 0.0001)
 			// ffmpeg moves the pre-roll of a fragmented file before zero, and does not
 			// leave it out.
-			require.LessOrEqual(t, len(before), 12)
+			require.Len(t, before, 12)
+			require.InDelta(t, -float64(shown[12]-shown[0])/1e9, before[0], 0.0001)
 		})
 	}
 }
@@ -191,7 +193,9 @@ func TestPresentationAcrossChangedParameterSets(t *testing.T) {
 	require.Len(t, m.Tracks[0].entries, 2)
 	file := writeFile(t, "changed.mp4", b)
 	run(t, "ffmpeg", "-v", "warning", "-xerror", "-i", file, "-f", "null", "-")
-	require.Len(t, frameTimes(t, file), 100)
+	times := frameTimes(t, file)
+	require.Len(t, times, 100)
+	require.InDelta(t, 0, times[0], 0.0001)
 }
 
 func TestRetimeRefusesWhatItCannotPlace(t *testing.T) {

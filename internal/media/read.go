@@ -41,6 +41,18 @@ type Sample struct {
 	Size uint32
 }
 
+// ReorderNS returns how much later than it is shown a sample is decoded, at most: more
+// than 0 where there are B-frames. In ns, rounded up.
+func (p *Parsed) ReorderNS() int64 {
+	var most int64
+	for i := range p.Tracks {
+		for _, s := range p.Tracks[i].Samples {
+			most = max(most, toNS(max(s.DTS-s.PTS, 0), p.Tracks[i].Timescale))
+		}
+	}
+	return most
+}
+
 // maxTicks bounds decode times: what is beyond cannot come from a Builder.
 const maxTicks = 1 << 48
 

@@ -11,7 +11,7 @@ type Retiming struct {
 	Sequence uint32
 	// WindowNS is where the fragment's times count from (Info.WindowNS), BaseNS where
 	// those of the presentation do. Neither is negative. BaseNS must not be after the
-	// first sample is decoded; see Trimmed.FirstNS.
+	// first sample is decoded, less Edit.LeadNS; see Trimmed.FirstNS.
 	WindowNS, BaseNS int64
 	// Source is the number of the fragment's init header among those that Merged was
 	// made of.
@@ -19,7 +19,7 @@ type Retiming struct {
 }
 
 // Retime patches the moof at the start of b in place: sequence number, decode times,
-// track IDs and sample descriptions become those of m. The length does not change.
+// composition offsets, track IDs and sample descriptions become those of m. The length does not change.
 // On an error b is not modified.
 func (m *Merged) Retime(b []byte, r Retiming) error {
 	moof, _, ok := nextBox(b)
@@ -63,7 +63,7 @@ func (m *Merged) Retime(b []byte, r Retiming) error {
 		if r.WindowNS < 0 || r.BaseNS < 0 {
 			return fmt.Errorf("times count from %d, to be from %d: negative", r.WindowNS, r.BaseNS)
 		}
-		moved := int64(base) + shift(r.WindowNS, r.BaseNS, place.Timescale)
+		moved := int64(base) + shift(r.WindowNS, r.BaseNS, place.Timescale) - int64(place.lead)
 		if moved < 0 {
 			return fmt.Errorf("track %d starts %d ticks before the presentation counts", id, -moved)
 		}
@@ -75,6 +75,9 @@ func (m *Merged) Retime(b []byte, r Retiming) error {
 		be.PutUint32(p.tfhd[4:], p.place.TrackID)
 		be.PutUint32(p.tfhd[8:], p.place.Description)
 		be.PutUint64(p.tfdt[4:], p.base)
+		for at := 12 + 12; p.place.lead != 0 && at < len(p.trun); at += trunSample {
+			be.PutUint32(p.trun[at:], be.Uint32(p.trun[at:])+uint32(p.place.lead))
+		}
 	}
 	return nil
 }
