@@ -38,7 +38,7 @@ type Info struct {
 	StartNS, EndNS int64
 	// MinNS is the capture time of its earliest sample and MaxNS the end of its latest
 	// one, over all tracks: audio runs a little before or after the video that it is
-	// cut with. Unix ns. MinNS ≤ StartNS.
+	// cut with. Unix ns. MinNS ≤ StartNS, EndNS ≤ MaxNS.
 	MinNS, MaxNS int64
 	// WindowNS is the start of the segment window, the zero of its decode times: the
 	// last multiple of the segment duration at or before MinNS. Unix ns.
