@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -35,6 +35,8 @@ type recovery struct {
 	say func(string)
 
 	report recoveryReport
+	// hole is the first record that was dropped of the camera at hand; zero: none.
+	hole record.Position
 }
 
 // recoveryReport says what a recovery did.
@@ -143,10 +145,11 @@ func (r *recovery) run(ctx context.Context, s *index.Store) (map[string]record.P
 		}
 		r.say(fmt.Sprintf("comparing index and newest files: camera %d of %d", i+1, len(cameras)))
 		before := r.report
+		r.hole = record.Position{}
 		if err := r.camera(s, c); err != nil {
 			return nil, fmt.Errorf("recover camera %s: %w", c, err)
 		}
-		at, err := resumeAt(s, c, before.adopted != r.report.adopted || before.dropped != r.report.dropped || r.report.rebuilt)
+		at, err := resumeAt(s, c, before.adopted != r.report.adopted || before.dropped != r.report.dropped || r.report.rebuilt, r.hole)
 		if err != nil {
 			return nil, fmt.Errorf("recover camera %s: %w", c, err)
 		}
@@ -170,12 +173,12 @@ func (r *recovery) camera(s *index.Store, name string) error {
 		from := time.Unix(0, held.EndNS).UTC().Add(-24 * time.Hour).Format(dateForm)
 		dates = slices.DeleteFunc(dates, func(d string) bool { return d < from })
 	}
-	known := map[string]bool{}
+	known := map[string]bool{} // the value: with fragments
 	for seg, err := range s.Segments(name) {
 		if err != nil {
 			return err
 		}
-		known[seg.Path] = true
+		known[seg.Path] = seg.Fragments > 0
 	}
 	recent := map[string]map[int64]index.Ref{} // by path, then offset in the file
 	for ref, err := range s.Fragments(name, held.EndNS-tailNS, math.MaxInt64) {
@@ -207,20 +210,31 @@ func (r *recovery) camera(s *index.Store, name string) error {
 			}
 		}
 	}
-	return r.missing(s, name, known, present, dates)
+	var gone []string
+	for p := range known {
+		if !present[p] && (len(dates) == 0 || path.Base(path.Dir(p)) >= dates[0]) {
+			gone = append(gone, p)
+		}
+	}
+	return r.missing(s, name, gone, recent)
 }
 
-// missing drops what the index says of recent files that are not there.
-func (r *recovery) missing(s *index.Store, camera string, known, present map[string]bool, dates []string) error {
-	held, _ := s.Camera(camera)
-	for p := range known {
-		parts := strings.Split(p, "/")
-		recent := len(dates) == 0 || len(parts) == 3 && parts[1] >= dates[0]
-		if !recent || present[p] || held.EndNS == 0 {
-			continue
-		}
+// drop notes what is dropped, so that it is asked for again.
+func (r *recovery) drop(ref *index.Ref) {
+	at := record.Position{Epoch: ref.Epoch, Offset: ref.First}
+	if r.hole.IsZero() || at.Compare(r.hole) < 0 {
+		r.hole = at
+	}
+}
+
+// missing drops what the index says of files that are not there.
+func (r *recovery) missing(s *index.Store, camera string, gone []string, recent map[string]map[int64]index.Ref) error {
+	for _, p := range gone {
 		if _, err := r.fs.Stat(r.fs.PathJoin(r.dir, p)); !errors.Is(err, fs.ErrNotExist) {
 			continue // it is there, or nobody can tell
+		}
+		for _, ref := range recent[p] {
+			r.drop(&ref)
 		}
 		seg, err := s.DeleteSegment(camera, p)
 		if err != nil {
@@ -266,6 +280,7 @@ func (r *recovery) file(s *index.Store, p string, indexed map[int64]index.Ref) e
 	for at, ref := range indexed {
 		if !found[at] {
 			gone = append(gone, ref)
+			r.drop(&ref)
 		}
 	}
 	if f.foreign > 0 || f.damaged > 0 {
@@ -355,8 +370,9 @@ func unlink(a archive, s *index.Store, camera, p string) error {
 // resumeAt returns the position that recording of a camera goes on from: its durable
 // one. If recovery changed something, there may be a hole before it that the proxy's
 // log can still fill; then that is where it goes on, and what follows is not written
-// twice. A fragment whose end was never seen is asked for again, whole.
-func resumeAt(s *index.Store, camera string, changed bool) (record.Position, error) {
+// twice. hole is such a place that is known, or zero. A fragment whose end was never
+// seen is asked for again, whole.
+func resumeAt(s *index.Store, camera string, changed bool, hole record.Position) (record.Position, error) {
 	held, ok := s.Camera(camera)
 	if !ok {
 		return record.Position{}, nil
@@ -372,6 +388,9 @@ func resumeAt(s *index.Store, camera string, changed bool) (record.Position, err
 				at = end
 			}
 		}
+	}
+	if !hole.IsZero() && hole.Compare(at) < 0 {
+		at = hole
 	}
 	if held.EndNS == 0 {
 		return at, nil
