@@ -240,9 +240,8 @@ func (r *Recorder) refresh() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range cameras {
-		old, ok := r.stats[c.Name]
-		at := old.advanced
-		if ok && old.Position != c.Position {
+		at := r.stats[c.Name].advanced
+		if r.doing == "" && r.stats[c.Name].Position != c.Position {
 			at = now
 		}
 		r.stats[c.Name] = cameraStats{Camera: c, advanced: at}
