@@ -53,8 +53,11 @@ type camera struct {
 
 	mu     sync.Mutex
 	state  cameraState
-	err    string // why it is not live
-	since  int64  // of state, Clock.Mono
+	epoch  record.Epoch       // of the session
+	after  record.Epoch       // every new epoch must be later
+	cancel context.CancelFunc // ends the session
+	err    string             // why it is not live
+	since  int64              // of state, Clock.Mono
 	tracks []media.Track
 
 	health health // of Proxy.watch
@@ -115,19 +118,24 @@ func (c *camera) run(ctx context.Context) {
 		case <-wait.C:
 		}
 		sink := &sink{camera: c, since: ended}
-		err := c.session(ctx, sessionConfig{
+		session, cancel := context.WithCancel(ctx)
+		c.mu.Lock()
+		c.cancel, c.epoch = cancel, record.Epoch{}
+		c.mu.Unlock()
+		err := c.session(session, sessionConfig{
 			Camera:      c.cfg,
 			FragmentMin: c.opts.FragmentMin, FragmentMax: c.opts.FragmentMax,
 			SegmentDuration: c.opts.SegmentDuration, StallTimeout: c.opts.StallTimeout,
 			Clock: c.opts.Clock, Log: c.logger,
 		}, sink)
+		cancel()
 		cause := sessionCause(err)
 		if ctx.Err() != nil {
 			cause = media.CauseProxy
 		}
 		if sink.open {
 			c.log.End(cause)
-			ended = epochEnd{epoch: sink.start.Epoch, cause: cause, ns: sink.lastNS}
+			ended = epochEnd{cause: cause, ns: sink.lastNS}
 			retry.Reset()
 		}
 		if ctx.Err() != nil {
@@ -152,6 +160,24 @@ func (c *camera) sessionEnded(cause media.Cause, err error, delay time.Duration,
 	if n, ok := c.every.Allow(string(cause)); ok {
 		c.logger.Warn().Str("cause", string(cause)).Str("reason", text).Bool("was_live", wasLive).
 			Dur("retry_in", delay).Int("suppressed", n).Msg("camera is not live")
+	}
+}
+
+// notBefore makes sure that a recorder which has been at epoch gets a later one. It has
+// been at one from the future where the wall clock of the proxy's machine was set back
+// before the proxy was started; without a later epoch it would refuse to go back in
+// time. A session with an earlier one begins anew.
+func (c *camera) notBefore(epoch record.Epoch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.after.Compare(epoch) >= 0 {
+		return
+	}
+	c.after = epoch
+	if !c.epoch.IsZero() {
+		c.logger.Warn().Str("epoch", c.epoch.String()).Time("recorded_until", epoch.Time()).
+			Msg("a recorder has footage from the future (was the clock set back?); the session begins anew, in an epoch after it")
+		c.cancel()
 	}
 }
 
@@ -186,7 +212,6 @@ func (c *camera) trackNames() []string {
 
 // epochEnd is how the epoch before ended.
 type epochEnd struct {
-	epoch record.Epoch
 	cause media.Cause
 	ns    int64 // its last capture time, Unix ns; 0: there was none
 }
@@ -211,19 +236,19 @@ func (s *sink) Begin(tracks []media.Track) (epochStart, error) {
 	if s.begun {
 		return epochStart{}, fmt.Errorf("a session of camera %s began twice", c.cfg.Name)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	now := c.opts.Clock.Now()
-	if last := s.since.epoch; !last.IsZero() && !now.Truncate(time.Millisecond).After(last.Time()) {
+	if !c.after.IsZero() && !now.Truncate(time.Millisecond).After(c.after.Time()) {
 		// The wall clock was set back, or it is still the same millisecond.
-		now = last.Time().Add(time.Millisecond)
+		now = c.after.Time().Add(time.Millisecond)
 	}
 	epoch, err := record.NewEpoch(now, c.opts.Random)
 	if err != nil {
 		return epochStart{}, err
 	}
 	c.sessions.Add(1)
-	c.mu.Lock()
-	c.tracks = slices.Clone(tracks)
-	c.mu.Unlock()
+	c.tracks, c.epoch, c.after = slices.Clone(tracks), epoch, epoch
 	s.begun = true
 	s.start = epochStart{Epoch: epoch, Since: s.since.cause, SinceNS: s.since.ns, FloorNS: s.since.ns}
 	return s.start, nil

@@ -157,6 +157,7 @@ func TestCopiesAndAlarms(t *testing.T) {
 	require.Contains(t, c.alarms()[0].GetMessage(), "redundant recorder r2 is not connected")
 
 	c.copies[1].link(stream, at(c.log.Tail().Offset), false)
+	c.copies[1].ack(stream, at(c.log.Tail().Offset), 1, 1)
 	pass(0)
 	require.Equal(t, int32(2), c.health.copies.Load())
 	require.Empty(t, codes(), "the alarm is over")

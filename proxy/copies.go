@@ -46,13 +46,13 @@ func (c *copyState) info() copyInfo {
 	}
 }
 
-// link notes a subscription, whose position says what is durable: a recorder may come
-// back with less than it had, after a disk was lost.
+// link notes a subscription from a position. What comes before it need not be durable
+// yet, but nothing after it is: a recorder may come back with less than it had.
 func (c *copyState) link(s *recorderStream, from record.Position, held bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stream, c.seen, c.held = s, true, held
-	if c.durable != from {
+	if c.durable.Compare(from) > 0 {
 		c.durable, c.endNS = from, 0
 	}
 }

@@ -79,10 +79,12 @@ type Cursor struct {
 	oldest bool
 	next   uint64
 	opened bool
-	stop   bool
-	slab   *slab
-	pos    int
-	waits  bool // under Log.mu: the cursor is in Log.waiting
+	// told: the reader has heard of the epoch, so it wants to hear of its end.
+	told  bool
+	stop  bool
+	slab  *slab
+	pos   int
+	waits bool // under Log.mu: the cursor is in Log.waiting
 }
 
 // ErrBeyond says that a position is past the end of its epoch.
@@ -102,15 +104,10 @@ func (l *Log) NewCursor(from record.Position, waker *Waker) (*Cursor, error) {
 		if from.Offset > e.next {
 			return nil, fmt.Errorf("begin at %s: %w, which is %d", from, ErrBeyond, e.next)
 		}
-		c.epoch, c.next = e, from.Offset
+		c.epoch, c.next, c.told = e, from.Offset, true
 		return c, nil
 	}
 	c.after = from.Epoch
-	if n := len(l.epochs); n > 0 && l.epochs[n-1].id.Compare(from.Epoch) < 0 {
-		// An epoch from the future: of another proxy, or of a time before the clock was
-		// set back. Waiting for a newer one could last for ever.
-		c.oldest = true
-	}
 	return c, nil
 }
 
@@ -134,6 +131,10 @@ func (l *Log) NewLiveCursor(start LiveStart) *Cursor {
 	}
 	return c
 }
+
+// Untold says that the reader is not at the position that the cursor began at, and has
+// not heard of its epoch: it is not to hear of its end before anything else.
+func (c *Cursor) Untold() { c.told = false }
 
 // StopAtCut makes the cursor deliver ChunkPause at the next cut, and nothing after it.
 func (c *Cursor) StopAtCut() { c.stop = true }
@@ -183,8 +184,16 @@ func (c *Cursor) step(maxBytes int) (Chunk, bool) {
 	if c.stop && !c.opened {
 		return Chunk{Kind: ChunkPause}, true
 	}
-	if c.epoch == nil && !c.enter() {
-		return Chunk{}, false
+	if c.epoch != nil && !c.told && c.epoch.ended && c.next == c.epoch.next {
+		c.leave()
+	}
+	for c.epoch == nil {
+		if !c.enter() {
+			return Chunk{}, false
+		}
+		if c.epoch.ended && c.epoch.next == 0 { // without a record there is nothing to tell
+			c.leave()
+		}
 	}
 	e := c.epoch
 	switch {
@@ -201,7 +210,7 @@ func (c *Cursor) step(maxBytes int) (Chunk, bool) {
 		}
 	}
 	if !c.opened {
-		c.opened = true
+		c.opened, c.told = true, true
 		return Chunk{Kind: ChunkOpen, Epoch: e.id, First: c.next}, true
 	}
 	return c.batch(maxBytes), true
@@ -228,7 +237,7 @@ func (c *Cursor) enter() bool {
 }
 
 func (c *Cursor) leave() {
-	c.after, c.epoch, c.slab, c.opened = c.epoch.id, nil, nil, false
+	c.after, c.epoch, c.slab, c.opened, c.told = c.epoch.id, nil, nil, false, false
 }
 
 // lose goes on at the next cut. Where there is none yet, what is lost is not known yet.
@@ -241,7 +250,7 @@ func (c *Cursor) lose() (Chunk, bool) {
 		return Chunk{}, false
 	}
 	k := Chunk{Kind: ChunkLost, Epoch: e.id, First: c.next, End: to}
-	c.next, c.opened, c.slab = to, false, nil
+	c.next, c.opened, c.told, c.slab = to, false, true, nil
 	return k, true
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/rand"
 	"io"
 	"net"
 	"os"
@@ -57,6 +58,40 @@ func TestAfterAProxyRestartARecorderGetsTheNewEpochFromItsStart(t *testing.T) {
 	r.send(link.Subscribe{Channel: 1, Camera: "gate", From: record.Position{Epoch: testEpoch(77), Offset: 1234}})
 	require.Equal(t, link.Open{Channel: 1, Epoch: src.start.Epoch}, r.next())
 	r.take(1, 0, 20)
+}
+
+func TestARecorderFromTheFutureGetsALaterEpoch(t *testing.T) {
+	s := startSite(t, nil, nil, gate1())
+	src := s.sources["gate"]
+	src.begin(t)
+	src.fragments(t, 1)
+	first := src.start.Epoch
+	future, err := record.NewEpoch(time.Now().Add(10*365*24*time.Hour), rand.Reader)
+	require.NoError(t, err)
+	r := s.recorder("r1")
+	r.send(link.Subscribe{Channel: 1, Camera: "gate", From: record.Position{Epoch: future, Offset: 99}})
+	require.Eventually(t, func() bool { return s.link.cameras["gate"].primary().info().Linked }, 10*time.Second, time.Millisecond)
+	src.n = 0
+	src.begin(t)
+	src.fragments(t, 1)
+	require.Positive(t, src.start.Epoch.Compare(future))
+	require.Positive(t, src.start.Epoch.Compare(first))
+	require.Equal(t, link.Open{Channel: 1, Epoch: src.start.Epoch}, r.next())
+	r.take(1, 0, 10)
+}
+
+func TestAnAcknowledgementBesideItsSubscriptionCounts(t *testing.T) {
+	s := startSite(t, nil, nil, gate1())
+	src := s.sources["gate"]
+	src.begin(t)
+	src.fragments(t, 2)
+	for i := range 50 {
+		at := record.Position{Epoch: src.start.Epoch, Offset: uint64(i % 20)}
+		r := s.recorder("r1")
+		r.send(link.Subscribe{Channel: 1, Camera: "gate", From: at}, link.Ack{Channel: 1, Durable: at})
+		require.Eventually(t, func() bool { return s.link.cameras["gate"].primary().info().Durable == at }, 10*time.Second, time.Millisecond)
+		r.close()
+	}
 }
 
 func TestAnEpochEndsAndTheNextOneFollows(t *testing.T) {

@@ -55,8 +55,10 @@ type channel struct {
 	copy   *copyState
 	// cursor is nil while the gate is held.
 	cursor *Cursor
-	gate   gate
-	spare  bool
+	// sent is the position before which everything was sent, here or before.
+	sent  record.Position
+	gate  gate
+	spare bool
 }
 
 // receive takes what the recorder sends, until the stream ends.
@@ -82,6 +84,11 @@ func (r *recorderStream) take(f link.Frame, hello *bool) error {
 	if a, ok := f.(link.Ack); ok {
 		return r.ack(a)
 	}
+	return r.ask(f)
+}
+
+// ask leaves a frame to the sender.
+func (r *recorderStream) ask(f link.Frame) error {
 	select {
 	case r.requests <- f:
 		return nil
@@ -107,8 +114,13 @@ func (r *recorderStream) ack(a link.Ack) error {
 	ch := r.byID[a.Channel]
 	r.mu.Unlock()
 	if ch == nil {
-		return nil // of a channel that was refused or unsubscribed meanwhile
+		// The sender may not have come to the subscription yet.
+		return r.ask(a)
 	}
+	return r.acked(ch, a)
+}
+
+func (r *recorderStream) acked(ch *channel, a link.Ack) error {
 	if !ch.camera.log.Plausible(a.Durable) {
 		return fmt.Errorf("%w: acknowledgement of %s for camera %s is past the end of the epoch", link.ErrCorrupt, a.Durable, ch.camera.cfg.Name)
 	}
@@ -229,6 +241,7 @@ func (r *recorderStream) add(m *link.Message, ch *channel, k Chunk) {
 		m.Add(link.Open{Channel: ch.id, Epoch: k.Epoch, Offset: k.First})
 	case ChunkBatch:
 		m.Add(link.Batch{Channel: ch.id, First: k.First, Count: uint32(k.End - k.First), Records: k.Records})
+		ch.sent = record.Position{Epoch: k.Epoch, Offset: k.End}
 	case ChunkLost:
 		ch.copy.lose(k.End - k.First)
 		m.Add(link.Lost{Channel: ch.id, Epoch: k.Epoch, From: k.First, To: k.End})
@@ -261,6 +274,11 @@ func (r *recorderStream) request(f link.Frame) error {
 		}
 	case link.Unsubscribe:
 		r.unsubscribe(f.Channel)
+	case link.Ack:
+		// Without a channel it is of one that was refused or unsubscribed meanwhile.
+		if ch := r.byID[f.Channel]; ch != nil {
+			return streamError(r.acked(ch, f))
+		}
 	}
 	return nil
 }
@@ -282,7 +300,8 @@ func (r *recorderStream) subscribe(f link.Subscribe) error {
 	if !cam.log.Plausible(f.From) {
 		return fmt.Errorf("camera %s: position %s is past the end of its epoch", f.Camera, f.From)
 	}
-	ch := &channel{id: f.Channel, camera: cam, copy: k, spare: cam.cfg.Copies == Spare && k.role == roleRedundant}
+	cam.notBefore(f.From.Epoch)
+	ch := &channel{id: f.Channel, camera: cam, copy: k, sent: f.From, spare: cam.cfg.Copies == Spare && k.role == roleRedundant}
 	if !ch.spare {
 		ch.gate = gateRunning
 		if err := ch.startCursor(f.From, r.waker); err != nil {
@@ -334,10 +353,13 @@ func (r *recorderStream) gates() (due bool) {
 		switch {
 		case ch.gate == was:
 		case ch.gate == gateRunning && was == gateHeld:
-			own, primary := ch.copy.info().Durable, ch.camera.primary().info().Durable
-			if ch.startCursor(spareStart(primary, own, ch.camera.log.Knows), r.waker) != nil {
+			from := spareStart(ch.camera.primary().info().Durable, ch.sent, ch.camera.log.Knows)
+			if ch.startCursor(from, r.waker) != nil {
 				ch.gate = gateHeld
 				continue
+			}
+			if from != ch.sent {
+				ch.cursor.Untold()
 			}
 			ch.copy.hold(false)
 			r.srv.log.Warn().Str("camera", ch.camera.cfg.Name).Str("recorder", r.recorder).

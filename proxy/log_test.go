@@ -125,8 +125,12 @@ func (f *follower) find(t fatal, id record.Epoch) *modelEpoch {
 	return nil
 }
 
-// enter goes to an epoch: the one that is being read, or the one right after the last.
+// enter goes to an epoch: the one that is being read, or the one right after the last
+// that has records.
 func (f *follower) enter(t fatal, e *modelEpoch) {
+	for f.epoch != nil && f.epoch != e && f.next == 0 && f.epoch.ended && len(f.epoch.records) == 0 {
+		f.leave()
+	}
 	if f.start {
 		f.epoch, f.next, f.start = e, 0, false
 	}
@@ -424,15 +428,28 @@ func TestEndedEpochStaysKnownAfterItsRecordsLeft(t *testing.T) {
 	require.ErrorIs(t, err, ErrBeyond)
 }
 
-func TestAnEpochFromTheFutureDoesNotMakeARecorderWaitForIt(t *testing.T) {
+func TestOnlyWhoHasHeardOfAnEpochHearsOfItsEnd(t *testing.T) {
 	l := testLog(time.Hour, 1<<30)
-	require.NoError(t, l.Begin(testEpoch(5)))
-	appendFragments(t, l, 2, 10, 100, 0)
-	c, err := l.NewCursor(record.Position{Epoch: testEpoch(9), Offset: 3}, NewWaker())
-	require.NoError(t, err)
-	k, ok := c.TryNext(1)
-	require.True(t, ok)
-	require.Equal(t, Chunk{Kind: ChunkOpen, Epoch: testEpoch(5)}, k)
+	require.NoError(t, l.Begin(testEpoch(1)))
+	appendFragments(t, l, 1, 10, 100, 0)
+	l.End(media.CauseStalled)
+	require.NoError(t, l.Begin(testEpoch(2)))
+	l.End(media.CauseStalled) // without a record
+	require.NoError(t, l.Begin(testEpoch(3)))
+	appendFragments(t, l, 1, 10, 100, int64(time.Second))
+	end := record.Position{Epoch: testEpoch(1), Offset: 10}
+	for _, told := range []bool{true, false} {
+		c, err := l.NewCursor(end, NewWaker())
+		require.NoError(t, err)
+		if !told {
+			c.Untold()
+		} else {
+			k, _ := c.TryNext(1)
+			require.Equal(t, Chunk{Kind: ChunkEnd, Epoch: testEpoch(1), End: 10, Cause: media.CauseStalled}, k)
+		}
+		k, _ := c.TryNext(1)
+		require.Equal(t, Chunk{Kind: ChunkOpen, Epoch: testEpoch(3)}, k)
+	}
 }
 
 func TestCursorPausesAtTheNextCut(t *testing.T) {

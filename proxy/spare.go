@@ -46,9 +46,9 @@ func (g gate) next(p primaryState) gate {
 	return g
 }
 
-// spareStart returns where delivery to the redundant recorder begins, given what both
-// recorders have made durable: where the primary's copy ends, or later where its own
-// goes on beyond that. known tells which positions are of this log.
+// spareStart returns where delivery to the redundant recorder begins: where the primary's
+// durable copy ends, or at own, up to where the redundant one has been sent everything
+// already, if that is later. known tells which positions are of this log.
 func spareStart(primary, own record.Position, known func(record.Epoch) bool) record.Position {
 	if known(own.Epoch) && (!known(primary.Epoch) || own.Compare(primary) > 0) {
 		return own

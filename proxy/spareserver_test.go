@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duet-video/duet/internal/link"
+	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/record"
 )
 
@@ -90,4 +91,47 @@ func TestASpareDoesNotWaitForAPrimaryThatNeverComes(t *testing.T) {
 	spare.send(link.Subscribe{Channel: 4, Camera: "gate"})
 	require.Equal(t, link.Open{Channel: 4, Epoch: src.start.Epoch}, spare.next())
 	spare.take(4, 0, 20)
+}
+
+func TestASpareIsNotSentAgainWhatItHasNotAcknowledgedYet(t *testing.T) {
+	s, src := spareSite(t, time.Second)
+	src.begin(t)
+	src.fragments(t, 2)
+	e := src.start.Epoch
+	at := func(n uint64) record.Position { return record.Position{Epoch: e, Offset: n} }
+	spare := s.recorder("r2")
+	spare.send(link.Subscribe{Channel: 4, Camera: "gate"})
+	require.IsType(t, link.Open{}, spare.next()) // the primary never came
+	spare.take(4, 0, 20)
+	primary := s.recorder("r1")
+	primary.send(link.Subscribe{Channel: 1, Camera: "gate", From: at(10)}, link.Ack{Channel: 1, Durable: at(10)})
+	require.Eventually(t, func() bool { return !s.overdue("gate") }, 10*time.Second, 10*time.Millisecond)
+	spare.nothingFor(3 * tickEvery)
+	src.fragments(t, 1)
+	require.Equal(t, uint64(20), spare.next().(link.Pause).Offset)
+	primary.close()
+	require.Equal(t, link.Open{Channel: 4, Epoch: e, Offset: 20}, spare.next())
+}
+
+func TestASpareDoesNotHearOfAnEndOfWhatItNeverHad(t *testing.T) {
+	s, src := spareSite(t, time.Hour)
+	src.begin(t)
+	src.fragments(t, 1)
+	end := record.Position{Epoch: src.start.Epoch, Offset: 10}
+	primary := s.recorder("r1")
+	primary.send(link.Subscribe{Channel: 1, Camera: "gate"})
+	require.IsType(t, link.Open{}, primary.next())
+	primary.take(1, 0, 10)
+	spare := s.recorder("r2")
+	spare.send(link.Subscribe{Channel: 4, Camera: "gate"})
+	spare.nothingFor(50 * time.Millisecond)
+	src.fail(t, media.CauseStalled)
+	require.IsType(t, link.End{}, primary.next())
+	primary.send(link.Ack{Channel: 1, Durable: end})
+	require.Eventually(t, func() bool { return s.link.cameras["gate"].primary().info().Durable == end }, 10*time.Second, time.Millisecond)
+	src.n = 0
+	src.begin(t)
+	src.fragments(t, 1)
+	primary.close()
+	require.Equal(t, link.Open{Channel: 4, Epoch: src.start.Epoch}, spare.next())
 }
