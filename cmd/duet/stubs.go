@@ -1,5 +1,0 @@
-package main
-
-type verifyCmd struct{}
-
-func (*verifyCmd) Run(a *app) error { return nil }
