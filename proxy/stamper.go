@@ -27,8 +27,10 @@ const (
 	brakeMin  = -0.9
 	settledNS = int64(50 * time.Millisecond)
 
-	steadyTau  = float64(10 * time.Second)
-	steadySlew = 500e-6
+	steadyTau = float64(10 * time.Second)
+	// How many windows of arrivals f follows while learning, and afterwards.
+	fewWindows, manyWindows = 2, 10
+	steadySlew              = 500e-6
 
 	// Outside of these errors f learns anew: ahead of the least-delayed arrival is
 	// impossible, behind it may be a congested network.
@@ -166,35 +168,36 @@ func (s *stamper) advance(x, t int64) {
 // correction returns by how much, relative to the estimated rate, f is to be faster
 // (positive) or slower than it, to come nearer to what it follows.
 func (s *stamper) correction(t int64) float64 {
-	n := 10
-	if s.learning {
-		n = 2
-	}
-	target, mature := s.arrival.line(s.frontX, n)
+	// The latest windows notice a change at once, many of them see through jitter.
+	target, mature := s.arrival.line(s.frontX, fewWindows)
 	e := target - s.frontY
 	s.late = mature && e > jumpNS
+	reported := false
 	if s.useSR {
-		if y, ok := s.reports.line(s.frontX, s.arrival.rate, t); ok {
-			e, mature = y-s.frontY, true
+		if target, reported = s.reports.line(s.frontX, s.arrival.rate, t); reported {
+			e, mature = target-s.frontY, true
 		}
 	}
 	if e > 0 && !mature {
 		return 0
 	}
-	abs := max(e, -e)
 	switch {
-	case s.learning && t-s.learnSince >= learnNS && abs < settledNS:
+	case s.learning && t-s.learnSince >= learnNS && max(e, -e) < settledNS:
 		s.learning = false
 	case !s.learning && (e < -aheadNS || e > behindNS):
 		// Behind is a rate that changed seconds ago, ahead may be a step just now.
 		keep := 0
 		if e > 0 {
-			keep = 2
+			keep = fewWindows
 		}
 		s.arrival.forget(keep)
 		s.learn(t)
 	}
 	if !s.learning {
+		if !reported {
+			target, _ = s.arrival.line(s.frontX, manyWindows)
+			e = target - s.frontY
+		}
 		return min(max(float64(e)/steadyTau, -steadySlew), steadySlew)
 	}
 	low := learnMin

@@ -158,7 +158,7 @@ func TestSlewIsAtMost500PPMBeyondTheEstimatedRate(t *testing.T) {
 
 func TestRateThatChangesIsLearnedAnew(t *testing.T) {
 	s := newStamper(stamperOptions{ClockRate: 90000, Reorders: true})
-	ts, now, last := uint32(0), int64(0), int64(0)
+	ts, now, last, worst := uint32(0), int64(0), int64(0), int64(0)
 	for i := range 25 * 300 {
 		fps := int64(25)
 		if i > 25*100 {
@@ -169,9 +169,11 @@ func TestRateThatChangesIsLearnedAnew(t *testing.T) {
 		y, jumped := s.stamp(ts, now, false)
 		require.False(t, jumped)
 		require.Greater(t, y, last)
-		require.InDelta(t, now, y, 1500e6, "frame %d", i)
+		worst = max(worst, now-y, y-now)
 		last = y
 	}
+	t.Logf("off by at most %.0f ms", float64(worst)/1e6)
+	require.Less(t, worst, 1500*ms)
 	require.InDelta(t, now, last, 30e6)
 }
 
