@@ -44,7 +44,8 @@ func (w *rewriter) next(seq uint16, ts uint32, captureNS int64) (outSeq uint16, 
 	w.seq += step
 	w.raw, w.follow = seq, true
 
-	if !w.anchored {
+	begins := !w.anchored
+	if begins {
 		at := w.front
 		if w.started {
 			elapsed := max(captureNS-w.frontNS, 0)
@@ -55,7 +56,7 @@ func (w *rewriter) next(seq uint16, ts uint32, captureNS int64) (outSeq uint16, 
 		w.offset, w.anchored = at-ts, true
 	}
 	outTS = ts + w.offset
-	if !w.started || int32(outTS-w.front) > 0 {
+	if begins || int32(outTS-w.front) > 0 {
 		w.front, w.frontNS = outTS, captureNS
 	}
 	w.started = true
