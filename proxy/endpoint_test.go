@@ -81,7 +81,7 @@ func (p *pusher) next(extra ...[]byte) {
 	p.i++
 }
 
-type site struct {
+type liveSite struct {
 	*pusher
 	endpoint *endpoint
 	readers  atomic.Int64
@@ -107,10 +107,10 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-func newSite(t *testing.T, users ...User) *site {
+func newLiveSite(t *testing.T, users ...User) *liveSite {
 	t.Helper()
 	l := NewLog(LogOptions{Window: 20 * time.Second, MaxBytes: 64 << 20, Clock: clock.System()})
-	s := &site{pusher: &pusher{t: t, log: l}, logged: &lockedBuffer{}}
+	s := &liveSite{pusher: &pusher{t: t, log: l}, logged: &lockedBuffer{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	addr := freeAddress(t)
 	port := freeEvenPort(t)
@@ -183,7 +183,7 @@ func (w *watcher) got() []*rtp.Packet {
 }
 
 // until pushes access units in real time until the condition holds.
-func (s *site) until(cond func() bool, what string) {
+func (s *liveSite) until(cond func() bool, what string) {
 	s.t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -200,7 +200,7 @@ func (s *site) until(cond func() bool, what string) {
 func TestReaderSeesOneStreamOverReconnects(t *testing.T) {
 	for _, transport := range []gortsplib.Transport{gortsplib.TransportTCP, gortsplib.TransportUDP} {
 		t.Run(transport.String(), func(t *testing.T) {
-			s := newSite(t)
+			s := newLiveSite(t)
 			s.begin(100, 5000, h264Track(), pcmaTrack())
 			s.next()
 			w := watch(t, s.url, transport)
@@ -243,7 +243,7 @@ func TestReaderSeesOneStreamOverReconnects(t *testing.T) {
 }
 
 func TestReaderIsClosedWhenTheTracksChange(t *testing.T) {
-	s := newSite(t)
+	s := newLiveSite(t)
 	s.begin(1, 1, h264Track())
 	s.next()
 	w := watch(t, s.url, gortsplib.TransportTCP)
@@ -275,7 +275,7 @@ func describeStatus(t *testing.T, url string) error {
 }
 
 func TestUnknownOrAbsentCameraIsAClearAnswer(t *testing.T) {
-	s := newSite(t)
+	s := newLiveSite(t)
 	require.ErrorContains(t, describeStatus(t, s.url+"x"), "404 (No Such Camera)")
 	began := time.Now()
 	require.ErrorContains(t, describeStatus(t, s.url), "503 (Camera Is Not Live: no route to host)")
@@ -289,7 +289,7 @@ func TestUnknownOrAbsentCameraIsAClearAnswer(t *testing.T) {
 }
 
 func TestUsersAuthenticateWithDigest(t *testing.T) {
-	s := newSite(t, User{"anna", "secret1"}, User{"ben", "secret2"})
+	s := newLiveSite(t, User{"anna", "secret1"}, User{"ben", "secret2"})
 	s.begin(1, 1, h264Track())
 	s.next()
 	with := func(userinfo string) string { return strings.Replace(s.url, "rtsp://", "rtsp://"+userinfo, 1) }
@@ -327,7 +327,7 @@ func rawPlay(t *testing.T, url string) (net.Conn, *bufio.Reader) {
 }
 
 func TestStalledReaderIsClosedAndHurtsNobody(t *testing.T) {
-	s := newSite(t)
+	s := newLiveSite(t)
 	s.begin(1, 1, h264Track())
 	s.next()
 	healthy := watch(t, s.url, gortsplib.TransportTCP)
@@ -384,7 +384,7 @@ func TestStalledReaderIsClosedAndHurtsNobody(t *testing.T) {
 
 func TestLargePacketsReachReadersInPieces(t *testing.T) {
 	for _, transport := range []gortsplib.Transport{gortsplib.TransportTCP, gortsplib.TransportUDP} {
-		s := newSite(t)
+		s := newLiveSite(t)
 		s.begin(1, 1, h264Track())
 		s.next()
 		w := watch(t, s.url, transport)
@@ -407,7 +407,7 @@ func TestLargePacketsReachReadersInPieces(t *testing.T) {
 }
 
 func TestGarbageOnThePortIsSurvived(t *testing.T) {
-	s := newSite(t)
+	s := newLiveSite(t)
 	s.begin(1, 1, h264Track())
 	s.next()
 	w := watch(t, s.url, gortsplib.TransportTCP)

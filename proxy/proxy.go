@@ -76,6 +76,18 @@ func (p *Proxy) Run(ctx context.Context) error {
 	defer stopPulling()
 	var cameras, others sync.WaitGroup
 	failed := make(chan error, 2)
+	if p.opts.RTSPAddress != "" {
+		e := p.newEndpoint()
+		if err := e.start(pull); err != nil {
+			_ = p.opts.LinkListener.Close()
+			return fmt.Errorf("proxy %s: %w", p.opts.Name, err)
+		}
+		others.Go(func() {
+			if err := e.run(); err != nil {
+				failed <- fmt.Errorf("proxy %s: %w", p.opts.Name, err)
+			}
+		})
+	}
 	others.Go(func() {
 		if err := p.grpc.Serve(p.opts.LinkListener); err != nil { // nil after Stop
 			failed <- fmt.Errorf("proxy %s: serve the link: %w", p.opts.Name, err)
@@ -106,6 +118,21 @@ func (p *Proxy) Run(ctx context.Context) error {
 		c.log.Close()
 	}
 	return err
+}
+
+// newEndpoint returns the server of live readers.
+func (p *Proxy) newEndpoint() *endpoint {
+	o := endpointOptions{
+		Address: p.opts.RTSPAddress, RTPAddress: p.opts.RTPAddress, RTCPAddress: p.opts.RTCPAddress,
+		Users: p.opts.Users, Clock: p.opts.Clock, Log: p.opts.Log,
+	}
+	for _, c := range p.order {
+		o.Cameras = append(o.Cameras, endpointCamera{
+			Name: c.cfg.Name, Log: c.log, Readers: &c.readers,
+			Why: func() string { _, why, _ := c.now(); return why },
+		})
+	}
+	return newEndpoint(o)
 }
 
 // drain waits until the recorders have what the logs hold.
