@@ -21,6 +21,16 @@ type Edit struct {
 	// Negative ones are valid, but ffmpeg and what builds on it (Chromium, for files)
 	// show all video of such a track later by the largest of them.
 	LeadNS int64
+	// First is what a Trim with Only: KindVideo left of the first fragment, of source
+	// FirstSource and window FirstWindowNS; nil: all samples are in fragments. Its
+	// samples are described in the header instead of in a moof, because it is only there
+	// that ffmpeg leaves out what the edit list hides. StartNS should be First.MinNS:
+	// ffmpeg shows the first sample at 0 in any case. Header then ends with the header
+	// of an mdat: the bytes of First.Ranges must follow, and then the other fragments,
+	// that with the rest of the first one (Only: KindAudio) included.
+	First         *Trimmed
+	FirstSource   int
+	FirstWindowNS int64
 }
 
 // Placement is where a track of a source goes in a merged presentation.
@@ -28,12 +38,13 @@ type Placement struct {
 	TrackID, Timescale, Description uint32
 
 	lead int32 // Edit.LeadNS in ticks; 0 for audio
+	skip int64 // ticks by which decode times are less, where the header has samples
 }
 
 // Merged is an init header for a presentation that is put together of fragments with
 // different init headers.
 type Merged struct {
-	// Header is ftyp and moov.
+	// Header is ftyp and moov; with Edit.First also the header of an mdat.
 	Header []byte
 
 	places []map[uint32]Placement
@@ -99,8 +110,62 @@ func MergeInits(sources []*Init, e Edit) (*Merged, error) {
 	if e.EndNS > 0 {
 		mv.durationMS = (e.EndNS - e.StartNS) / 1e6
 	}
-	m.Header = appendMoov(appendFtyp(nil), tracks, mv)
+	if e.First == nil || e.First.Size == 0 {
+		m.Header = appendMoov(appendFtyp(nil), tracks, mv)
+		return m, nil
+	}
+	if err := m.leadIn(tracks, e); err != nil {
+		return nil, fmt.Errorf("merge init headers: %w", err)
+	}
+	mv.edit = true
+	mdat := int64(boxHeader)
+	for i := range e.First.runs {
+		mdat += e.First.runs[i].bytes
+	}
+	// Where the samples are depends on the length of the header, which does not depend
+	// on where they are.
+	at := int64(len(appendMoov(appendFtyp(nil), tracks, mv))) + boxHeader
+	for i := range e.First.runs {
+		for j := range tracks {
+			if tracks[j].run == &e.First.runs[i] {
+				tracks[j].runAt = uint32(at)
+			}
+		}
+		at += e.First.runs[i].bytes
+	}
+	m.Header = appendBoxHeader(appendMoov(appendFtyp(nil), tracks, mv), uint32(mdat), "mdat")
 	return m, nil
+}
+
+// leadIn gives the samples of e.First to their tracks. Decode times of a track count from
+// the first of them then (ISO/IEC 14496-12 8.6.1.2).
+func (m *Merged) leadIn(tracks []moovTrack, e Edit) error {
+	for i := range e.First.runs {
+		run := &e.First.runs[i]
+		to, ok := m.Place(e.FirstSource, run.id)
+		if !ok {
+			return fmt.Errorf("%w: the header %d has no track %d", ErrMalformed, e.FirstSource, run.id)
+		}
+		skip := int64(run.base) + shift(e.FirstWindowNS, e.BaseNS, to.Timescale) - int64(to.lead)
+		if skip < 0 {
+			return fmt.Errorf("track %d starts %d ticks before the presentation counts", run.id, -skip)
+		}
+		for j := range tracks {
+			if t := &tracks[j]; t.id == to.TrackID {
+				t.run, t.runDescription, t.runLead = run, to.Description, to.lead
+				t.mediaTime -= skip
+			}
+		}
+		for _, places := range m.places {
+			for id, p := range places {
+				if p.TrackID == to.TrackID {
+					p.skip = skip
+					places[id] = p
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // trackKey is what tracks have to share to become one.

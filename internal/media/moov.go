@@ -9,6 +9,12 @@ type moovTrack struct {
 	width, height int
 	entries       [][]byte // sample entries, whole boxes
 	mediaTime     int64    // where the presentation starts, in ticks; 0: at the start
+
+	// Samples that are described here, one chunk at an offset in the file; nil: none.
+	run            *trackRun
+	runAt          uint32
+	runDescription uint32
+	runLead        int32 // added to the composition offsets
 }
 
 // movie is what a moov says of the whole.
@@ -148,15 +154,56 @@ func (w *boxWriter) track(t *moovTrack, m movie) {
 							w.b = append(w.b, e...)
 						}
 					})
-					for _, typ := range [...]string{"stts", "stsc"} {
-						w.full(typ, 0, 0, func() { w.u32(0) })
-					}
-					w.full("stsz", 0, 0, func() { w.u32(0, 0) })
-					w.full("stco", 0, 0, func() { w.u32(0) })
+					w.samples(t)
 				})
 			})
 		})
 	})
+}
+
+// samples writes the tables of a track's samples (ISO/IEC 14496-12 8.6, 8.7).
+func (w *boxWriter) samples(t *moovTrack) {
+	if t.run == nil {
+		for _, typ := range [...]string{"stts", "stsc"} {
+			w.full(typ, 0, 0, func() { w.u32(0) })
+		}
+		w.full("stsz", 0, 0, func() { w.u32(0, 0) })
+		w.full("stco", 0, 0, func() { w.u32(0) })
+		return
+	}
+	n := uint32(len(t.run.samples))
+	w.full("stts", 0, 0, func() {
+		w.u32(n)
+		for _, s := range t.run.samples {
+			w.u32(1, s.duration)
+		}
+	})
+	w.full("ctts", 1, 0, func() {
+		w.u32(n)
+		for _, s := range t.run.samples {
+			w.u32(1, uint32(s.offset+t.runLead))
+		}
+	})
+	w.full("stss", 0, 0, func() {
+		at := len(w.b)
+		w.u32(0)
+		count := uint32(0)
+		for i, s := range t.run.samples {
+			if s.flags == syncSample {
+				w.u32(uint32(i) + 1)
+				count++
+			}
+		}
+		binary.BigEndian.PutUint32(w.b[at:], count)
+	})
+	w.full("stsc", 0, 0, func() { w.u32(1, 1, n, t.runDescription) })
+	w.full("stsz", 0, 0, func() {
+		w.u32(0, n)
+		for _, s := range t.run.samples {
+			w.u32(s.size)
+		}
+	})
+	w.full("stco", 0, 0, func() { w.u32(1, t.runAt) })
 }
 
 // entrySize returns width and height of a VisualSampleEntry (ISO/IEC 14496-12 12.1.3).

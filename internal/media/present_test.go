@@ -2,6 +2,8 @@ package media
 
 import (
 	"bytes"
+	"cmp"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,10 +12,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/duet-video/duet/internal/record"
 )
 
-// present puts fragments together to one presentation of [from, to), as playback does.
-func present(t testing.TB, frags []*built, from, to int64) []byte {
+// present puts fragments together to one presentation of [from, to), as playback does:
+// with the video of the first fragment in the header, or all in fragments.
+func present(t testing.TB, frags []*built, from, to int64, leadIn bool) []byte {
 	t.Helper()
 	var inits []*Init
 	source := map[Hash]int{}
@@ -30,6 +35,8 @@ func present(t testing.TB, frags []*built, from, to int64) []byte {
 	base, lead := int64(0), int64(0)
 	var bodies [][]byte
 	var kept []*built
+	var first *Trimmed
+	var firstData []byte
 	for _, f := range frags {
 		p, err := ParseFragment(f.Moof, f.Info.Size, inits[source[f.Info.InitHash]], f.Info.WindowNS)
 		require.NoError(t, err)
@@ -40,15 +47,29 @@ func present(t testing.TB, frags []*built, from, to int64) []byte {
 		if base == 0 {
 			lead = p.ReorderNS()
 			base = trimmed.FirstNS - lead
+			if leadIn {
+				first = p.Trim(Trim{FromNS: from, ToNS: to, Only: KindVideo, PreRoll: true, PostRoll: true})
+				firstData = first.Append(nil, f.bytes())[len(first.Head):]
+				trimmed = p.Trim(Trim{FromNS: from, ToNS: to, Only: KindAudio})
+				kept = append(kept, f)
+				bodies = append(bodies, trimmed.Append(nil, f.bytes()))
+				continue
+			}
 		}
 		bodies = append(bodies, trimmed.Append(nil, f.bytes()))
 		kept = append(kept, f)
 		require.EqualValues(t, trimmed.Size, len(bodies[len(bodies)-1]))
 	}
-	m, err := MergeInits(inits, Edit{BaseNS: base, StartNS: from, EndNS: to, LeadNS: lead})
+	m, err := MergeInits(inits, Edit{
+		BaseNS: base, StartNS: from, EndNS: to, LeadNS: lead,
+		First: first, FirstSource: source[kept[0].Info.InitHash], FirstWindowNS: kept[0].Info.WindowNS,
+	})
 	require.NoError(t, err)
-	out := bytes.Clone(m.Header)
+	out := append(bytes.Clone(m.Header), firstData...)
 	for i, f := range kept {
+		if len(bodies[i]) == 0 {
+			continue
+		}
 		require.NoError(t, m.Retime(bodies[i], Retiming{
 			Sequence: uint32(i) + 1, WindowNS: f.Info.WindowNS, BaseNS: base, Source: source[f.Info.InitHash],
 		}))
@@ -88,24 +109,83 @@ func TestPresentationStartsAndEndsExactly(t *testing.T) {
 			// From the middle of the first GOP to the middle of the fourth.
 			shown := slices.Sorted(slices.Values(c.pts))
 			from, to := captureBase+int64(shown[12]), captureBase+int64(shown[85])
-			file := writeFile(t, "present-"+string(c.codec)+".mp4", present(t, frags, from, to))
+			name := "present-" + string(c.codec)
+			file := writeFile(t, name+".mp4", present(t, frags, from, to, false))
 			run(t, "ffmpeg", "-v", "warning", "-xerror", "-i", file, "-f", "null", "-")
-			var kept, before []float64
-			for _, v := range frameTimes(t, file) {
-				switch {
-				case v < -0.001:
-					before = append(before, v)
-				case v < float64(to-from)/1e9-0.001:
-					kept = append(kept, v)
-				}
-			}
+			before, kept := split(frameTimes(t, file), float64(to-from)/1e9)
 			require.Len(t, kept, 73)
 			require.InDelta(t, 0, kept[0], 0.0001)
 			// ffmpeg moves the pre-roll of a fragmented file before zero, and does not
 			// leave it out.
 			require.Len(t, before, 12)
 			require.InDelta(t, -float64(shown[12]-shown[0])/1e9, before[0], 0.0001)
+
+			// It does where the header describes the samples.
+			file = writeFile(t, name+"-leadin.mp4", present(t, frags, from, to, true))
+			run(t, "ffmpeg", "-v", "warning", "-xerror", "-i", file, "-f", "null", "-")
+			before, kept = split(frameTimes(t, file), float64(to-from)/1e9)
+			require.Empty(t, before)
+			require.Len(t, kept, 73)
+			for i, v := range kept {
+				require.InDelta(t, float64(shown[12+i]-shown[12])/1e9, v, 0.0001)
+			}
 		})
+	}
+}
+
+// split returns the times before zero, and those from there to the end.
+func split(times []float64, end float64) (before, kept []float64) {
+	for _, v := range times {
+		switch {
+		case v < -0.001:
+			before = append(before, v)
+		case v < end-0.001:
+			kept = append(kept, v)
+		}
+	}
+	return before, kept
+}
+
+func TestPresentationWithSoundStartsTogether(t *testing.T) {
+	c := h264BFrames(t)
+	sound := streamCases()[0]
+	ext := encodeDescription(t, c.track(), sound.track)
+	video := c.records(t, ext)
+	audio, _ := sound.records(t, 1, nil)
+	records := append(slices.Clone(video), audio...)
+	for i := range records[len(video):] {
+		records[len(video)+i].CaptureNS += int64(slices.Min(c.pts))
+	}
+	slices.SortStableFunc(records, func(a, b record.Record) int { return cmp.Compare(a.CaptureNS, b.CaptureNS) })
+	// By capture time the video is not in decoding order: sort it back in.
+	next := 0
+	for i := range records {
+		if records[i].Track == 0 {
+			records[i] = video[next]
+			next++
+		}
+	}
+	frags := buildAll(t, NewBuilder("gate"), records)
+	shown := slices.Sorted(slices.Values(c.pts))
+	from := captureBase + int64(shown[12]) + 5e6 // between two frames
+	for _, leadIn := range []bool{false, true} {
+		file := writeFile(t, fmt.Sprintf("sound-%t.mp4", leadIn), present(t, frags, from, captureBase+int64(shown[40]), leadIn))
+		run(t, "ffmpeg", "-v", "warning", "-xerror", "-i", file, "-f", "null", "-")
+		out := run(t, "ffprobe", "-v", "error", "-show_entries", "packet=stream_index,pts_time,flags", "-of", "csv=p=0", file)
+		first := map[string]float64{}
+		for line := range strings.Lines(string(out)) {
+			f := strings.Split(strings.TrimSpace(line), ",")
+			v, err := strconv.ParseFloat(f[1], 64)
+			require.NoError(t, err)
+			if old, ok := first[f[0]]; v > -0.001 && !strings.Contains(f[2], "D") && (!ok || v < old) {
+				first[f[0]] = v
+			}
+		}
+		t.Log(leadIn, first)
+		require.Less(t, first["1"], 0.0214) // the first whole frame of AAC
+		if !leadIn {
+			require.InDelta(t, 0.035, first["0"], 0.0001)
+		}
 	}
 }
 
@@ -186,7 +266,7 @@ func TestPresentationAcrossChangedParameterSets(t *testing.T) {
 	frags := buildAll(t, NewBuilder("gate"), records)
 	require.Len(t, frags, 4)
 	require.NotEqual(t, frags[0].Info.InitHash, frags[2].Info.InitHash)
-	b := present(t, frags, frags[0].Info.StartNS, frags[3].Info.EndNS)
+	b := present(t, frags, frags[0].Info.StartNS, frags[3].Info.EndNS, false)
 	m, err := ParseInit(b)
 	require.NoError(t, err)
 	require.Len(t, m.Tracks, 1)

@@ -63,7 +63,7 @@ func (m *Merged) Retime(b []byte, r Retiming) error {
 		if r.WindowNS < 0 || r.BaseNS < 0 {
 			return fmt.Errorf("times count from %d, to be from %d: negative", r.WindowNS, r.BaseNS)
 		}
-		moved := int64(base) + shift(r.WindowNS, r.BaseNS, place.Timescale) - int64(place.lead)
+		moved := int64(base) + shift(r.WindowNS, r.BaseNS, place.Timescale) - int64(place.lead) - place.skip
 		if moved < 0 {
 			return fmt.Errorf("track %d starts %d ticks before the presentation counts", id, -moved)
 		}

@@ -8,6 +8,8 @@ import (
 // [FromNS, ToNS).
 type Trim struct {
 	FromNS, ToNS int64
+	// Only keeps the tracks of one kind. Empty: all.
+	Only Kind
 	// PreRoll keeps, of video, also what has to be decoded before the first of them:
 	// everything from the last sync sample at or before FromNS on (in decoding order).
 	// An edit list hides it, see MergeInits.
@@ -37,6 +39,8 @@ type Trimmed struct {
 	FirstNS int64
 	// Samples counts those that are kept, pre-roll and post-roll included.
 	Samples int
+
+	runs []trackRun
 }
 
 // Trim returns the fragment with only the samples that t keeps. Their bytes, decode
@@ -46,6 +50,9 @@ func (p *Parsed) Trim(t Trim) *Trimmed {
 	var runs []trackRun
 	for i := range p.Tracks {
 		track := &p.Tracks[i]
+		if t.Only != "" && t.Only != track.Kind {
+			continue
+		}
 		keep := track.keep(t)
 		run := trackRun{id: track.ID, description: track.Description}
 		prev := int64(0)
@@ -90,6 +97,7 @@ func (p *Parsed) Trim(t Trim) *Trimmed {
 	for i := range runs {
 		mdat += runs[i].bytes
 	}
+	out.runs = runs
 	out.MoofSize = moofSize(runs)
 	out.Head = appendMoof(make([]byte, 0, out.MoofSize+boxHeader), p.Sequence, runs)
 	out.Head = appendBoxHeader(out.Head, uint32(mdat), "mdat")
