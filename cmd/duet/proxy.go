@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -59,6 +60,7 @@ func (c *proxyCmd) Run(a *app) error {
 		RTCPAddress:     rtcp,
 		Clock:           clock.System(),
 		Random:          rand.Reader,
+		SetGCPercent:    debug.SetGCPercent,
 		Log:             env.log,
 		Registry:        env.reg,
 	}
