@@ -12,11 +12,11 @@ import (
 
 // addActor adds something that runs until its context ends. When one actor of a group
 // ends, for whatever reason, all do.
-func addActor(g *run.Group, ctx context.Context, f func(context.Context) error) {
+func addActor(ctx context.Context, g *run.Group, f func(context.Context) error) {
 	ctx, cancel := context.WithCancel(ctx)
 	g.Add(func() error { return f(ctx) }, func(error) { cancel() })
 }
 
-func addHTTP(g *run.Group, ctx context.Context, l net.Listener, h http.Handler) {
-	addActor(g, ctx, func(ctx context.Context) error { return node.RunHTTP(ctx, l, h) })
+func addHTTP(ctx context.Context, g *run.Group, l net.Listener, h http.Handler) {
+	addActor(ctx, g, func(ctx context.Context) error { return node.RunHTTP(ctx, l, h) })
 }

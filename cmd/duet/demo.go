@@ -65,8 +65,8 @@ func (c *demoCmd) Run(a *app) error {
 		defer cancel()
 	}
 	var g run.Group
-	addActor(&g, ctx, d.sup.Run)
-	addActor(&g, ctx, func(ctx context.Context) error { return d.show(ctx, a.stdout) })
+	addActor(ctx, &g, d.sup.Run)
+	addActor(ctx, &g, func(ctx context.Context) error { return d.show(ctx, a.stdout) })
 	err = g.Run()
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		_, err = fmt.Fprintf(a.stdout, "All processes have ended. Recordings stay in %s; `rm -r` it, or run the demo again to go on.\n", c.Dir)

@@ -82,9 +82,9 @@ func (c *proxyCmd) Run(a *app) error {
 		return err
 	}
 	var g run.Group
-	addActor(&g, a.ctx, px.Run)
+	addActor(a.ctx, &g, px.Run)
 	ctx := env.log.WithContext(a.ctx)
-	addHTTP(&g, ctx, httpListener, node.HTTPHandler(env.reg, nil, px.Ready))
+	addHTTP(ctx, &g, httpListener, node.HTTPHandler(env.reg, nil, px.Ready))
 	env.log.Info().Int("cameras", len(o.Cameras)).Stringer("link", linkListener.Addr()).
 		Str("rtsp", p.RTSP.Listen()).Stringer("http", httpListener.Addr()).Msg("proxy runs")
 	return g.Run()
