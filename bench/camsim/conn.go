@@ -69,6 +69,10 @@ type conn struct {
 // tearSize is how big a write must be to be torn: a fragment of a NAL unit.
 const tearSize = 600
 
+// tearWait is how long the client has to read the half: what it has not read is lost by
+// the RST. It holds up the writer of this session alone.
+const tearWait = 50 * time.Millisecond
+
 func (c *conn) tear() { c.torn.Store(true) }
 
 func (c *conn) Write(b []byte) (int, error) {
@@ -76,6 +80,7 @@ func (c *conn) Write(b []byte) (int, error) {
 		return c.TCPConn.Write(b)
 	}
 	n, _ := c.TCPConn.Write(b[:len(b)/2])
+	time.Sleep(tearWait)
 	_ = c.SetLinger(0)
 	_ = c.Close()
 	return n, net.ErrClosed

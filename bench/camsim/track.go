@@ -1,6 +1,7 @@
 package camsim
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"time"
 
@@ -164,19 +165,20 @@ func (t *track) pad() {
 		return
 	}
 	t.padDebt -= 8 * n
+	// All of t.fill but its end is right from the last time.
+	if last := len(t.fill) - 1; last >= 0 {
+		t.fill[last] = 0xff
+	}
 	if cap(t.fill) < n {
-		t.fill = make([]byte, 0, n)
+		t.fill = bytes.Repeat([]byte{0xff}, 2*n)
+		if t.clip.codec == ledger.H265 {
+			t.fill[0], t.fill[1] = 38<<1, 1
+		} else {
+			t.fill[0] = 12
+		}
 	}
-	t.fill = t.fill[:0]
-	if t.clip.codec == ledger.H265 {
-		t.fill = append(t.fill, 38<<1, 1)
-	} else {
-		t.fill = append(t.fill, 12)
-	}
-	for len(t.fill) < n-1 {
-		t.fill = append(t.fill, 0xff)
-	}
-	t.fill = append(t.fill, 0x80)
+	t.fill = t.fill[:n]
+	t.fill[n-1] = 0x80
 	t.nalus = append(t.nalus, t.fill)
 }
 

@@ -228,7 +228,7 @@ func (c *trackCheck) expected(i int) bool {
 func (c *trackCheck) missing() {
 	t := &c.r.Tracks[c.track]
 	c.first = slices.Index(c.seen, true)
-	if c.first < 0 && c.o.FromNS == 0 && c.o.ToNS == 0 && len(c.entries()) > 0 {
+	if c.first < 0 && (c.o.FromNS == 0 || c.o.ToNS == 0) && len(c.entries()) > 0 {
 		c.fault(Missing, c.entries()[0].Number, "and all others: the recording has nothing of the track")
 		return
 	}

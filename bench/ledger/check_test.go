@@ -73,6 +73,10 @@ func TestCheckerFindsEachKindOfFault(t *testing.T) {
 		{"a track is missing", func(_ *Ledger, got []AccessUnit, _ *Options) []AccessUnit {
 			return without(got, 1, 0, 99)
 		}, []string{"track 1 aac 0 missing: and all others: the recording has nothing of the track"}},
+		{"a track is missing from a time on", func(_ *Ledger, got []AccessUnit, o *Options) []AccessUnit {
+			o.FromNS = at(0)
+			return without(got, 1, 0, 99)
+		}, []string{"track 1 aac 0 missing: and all others: the recording has nothing of the track"}},
 		{"the beginning is missing of what was asked for", func(_ *Ledger, got []AccessUnit, o *Options) []AccessUnit {
 			o.FromNS, o.ToNS = at(10), at(90)
 			return without(without(without(got, 0, 0, 29), 1, 0, 9), 0, 91, 99)
