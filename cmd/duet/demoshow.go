@@ -108,7 +108,7 @@ func (d *demo) processes(colours bool) string {
 		if s.PID != 0 {
 			pid = fmt.Sprint(s.PID)
 		}
-		t.row(s.Name, pid, roughly(since.Round(time.Second)), fmt.Sprint(s.Restarts), s.LastExit)
+		t.row(s.Name, pid, since.Round(time.Second).String(), fmt.Sprint(s.Restarts), s.LastExit)
 	}
 	return "\n" + t.String()
 }
@@ -116,7 +116,7 @@ func (d *demo) processes(colours bool) string {
 // next says what to try, with commands that work as they stand.
 func (d *demo) next(v *siteView, colours bool) string {
 	cam := d.site.Cameras[0].Name
-	pid := "PID"
+	pid := "PID (r1 is dead, and back in a moment)"
 	for _, s := range d.sup.States() {
 		if s.Name == "r1" && s.PID != 0 {
 			pid = fmt.Sprint(s.PID)
