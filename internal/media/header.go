@@ -44,7 +44,7 @@ func (h *header) build(tracks []*trackBuilder) {
 		out = append(out, m)
 	}
 	h.key = key
-	h.bytes = appendMoov(appendFtyp(nil), out, movie{})
+	h.bytes = appendMoov(ftyp(), out, movie{})
 	h.hash = sha256.Sum256(h.bytes)
 }
 

@@ -3,6 +3,7 @@ package media
 import (
 	"bytes"
 	"fmt"
+	"slices"
 )
 
 // Edit says which part of a presentation is shown.
@@ -24,8 +25,9 @@ type Edit struct {
 	// First is what a Trim with Only: KindVideo left of the first fragment, of source
 	// FirstSource and window FirstWindowNS; nil: all samples are in fragments. Its
 	// samples are described in the header instead of in a moof, because it is only there
-	// that ffmpeg leaves out what the edit list hides. StartNS should be First.MinNS:
-	// ffmpeg shows the first sample at 0 in any case. Header then ends with the header
+	// that ffmpeg leaves out what the edit list hides. StartNS must be First.MinNS,
+	// because ffmpeg shows the first sample at 0 in any case, and sound must be trimmed
+	// to start there. Header then ends with the header
 	// of an mdat: the bytes of First.Ranges must follow, and then the other fragments,
 	// that with the rest of the first one (Only: KindAudio) included.
 	First         *Trimmed
@@ -111,8 +113,11 @@ func MergeInits(sources []*Init, e Edit) (*Merged, error) {
 		mv.durationMS = (e.EndNS - e.StartNS) / 1e6
 	}
 	if e.First == nil || e.First.Size == 0 {
-		m.Header = appendMoov(appendFtyp(nil), tracks, mv)
+		m.Header = appendMoov(ftyp(), tracks, mv)
 		return m, nil
+	}
+	if e.StartNS != e.First.MinNS {
+		return nil, fmt.Errorf("merge init headers: start %d is not that of the first sample, %d", e.StartNS, e.First.MinNS)
 	}
 	if err := m.leadIn(tracks, e); err != nil {
 		return nil, fmt.Errorf("merge init headers: %w", err)
@@ -124,16 +129,17 @@ func MergeInits(sources []*Init, e Edit) (*Merged, error) {
 	}
 	// Where the samples are depends on the length of the header, which does not depend
 	// on where they are.
-	at := int64(len(appendMoov(appendFtyp(nil), tracks, mv))) + boxHeader
+	at := int64(len(appendMoov(ftyp(), tracks, mv))) + boxHeader
 	for i := range e.First.runs {
+		to, _ := m.Place(e.FirstSource, e.First.runs[i].id)
 		for j := range tracks {
-			if tracks[j].run == &e.First.runs[i] {
+			if tracks[j].id == to.TrackID {
 				tracks[j].runAt = uint32(at)
 			}
 		}
 		at += e.First.runs[i].bytes
 	}
-	m.Header = appendBoxHeader(appendMoov(appendFtyp(nil), tracks, mv), uint32(mdat), "mdat")
+	m.Header = appendBoxHeader(appendMoov(ftyp(), tracks, mv), uint32(mdat), "mdat")
 	return m, nil
 }
 
@@ -153,19 +159,61 @@ func (m *Merged) leadIn(tracks []moovTrack, e Edit) error {
 		for j := range tracks {
 			if t := &tracks[j]; t.id == to.TrackID {
 				t.run, t.runDescription, t.runLead = run, to.Description, to.lead
+				skip += t.squeeze(t.mediaTime - skip)
 				t.mediaTime -= skip
 			}
 		}
-		for _, places := range m.places {
-			for id, p := range places {
-				if p.TrackID == to.TrackID {
-					p.skip = skip
-					places[id] = p
-				}
-			}
+		m.skip(to.TrackID, skip)
+	}
+	// Sound has no pre-roll: its times can count from the start, too. (One tick is left
+	// for rounding.)
+	for j := range tracks {
+		if t := &tracks[j]; t.kind == KindAudio && t.mediaTime > 1 {
+			m.skip(t.id, t.mediaTime-1)
+			t.mediaTime = 1
 		}
 	}
 	return nil
+}
+
+// skip makes the decode times of a track less.
+func (m *Merged) skip(trackID uint32, ticks int64) {
+	for _, places := range m.places {
+		for id, p := range places {
+			if p.TrackID == trackID {
+				p.skip = ticks
+				places[id] = p
+			}
+		}
+	}
+}
+
+// squeeze makes what is decoded before the first sample that is shown at or after start
+// (in ticks since the first is decoded) a hundred times shorter: it is hidden anyway, but
+// players would count it into the duration. (No shorter: ffmpeg would take what follows
+// for a discontinuity.) It returns how much shorter the track is.
+func (t *moovTrack) squeeze(start int64) int64 {
+	at := int64(0)
+	for i, s := range t.run.samples {
+		if at+int64(s.offset)+int64(t.runLead) < start {
+			at += int64(s.duration)
+			continue
+		}
+		run := *t.run
+		run.samples = slices.Clone(run.samples)
+		saved := at
+		for j := range run.samples[:i] {
+			run.samples[j].duration = run.samples[j].duration/100 + 1
+			run.samples[j].offset = -t.runLead
+			saved -= int64(run.samples[j].duration)
+		}
+		if saved <= 0 {
+			return 0
+		}
+		t.run = &run
+		return saved
+	}
+	return 0
 }
 
 // trackKey is what tracks have to share to become one.

@@ -30,10 +30,10 @@ const movieTimescale = 1000
 const matrix = "\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00" +
 	"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x40\x00\x00\x00"
 
-// appendFtyp appends the ftyp box. iso6 is what a moof needs that counts its offsets
+// ftyp returns the ftyp box. iso6 is what a moof needs that counts its offsets
 // from itself and has signed composition offsets (ISO/IEC 14496-12 E.8).
-func appendFtyp(b []byte) []byte {
-	b = appendBoxHeader(b, 36, "ftyp")
+func ftyp() []byte {
+	b := appendBoxHeader(nil, 36, "ftyp")
 	return append(b, "iso6\x00\x00\x00\x00iso6iso5mp41isomhlsf"...)
 }
 

@@ -50,7 +50,7 @@ func present(t testing.TB, frags []*built, from, to int64, leadIn bool) []byte {
 			if leadIn {
 				first = p.Trim(Trim{FromNS: from, ToNS: to, Only: KindVideo, PreRoll: true, PostRoll: true})
 				firstData = first.Append(nil, f.bytes())[len(first.Head):]
-				trimmed = p.Trim(Trim{FromNS: from, ToNS: to, Only: KindAudio})
+				trimmed = p.Trim(Trim{FromNS: first.MinNS, ToNS: to, Only: KindAudio})
 				kept = append(kept, f)
 				bodies = append(bodies, trimmed.Append(nil, f.bytes()))
 				continue
@@ -60,8 +60,12 @@ func present(t testing.TB, frags []*built, from, to int64, leadIn bool) []byte {
 		kept = append(kept, f)
 		require.EqualValues(t, trimmed.Size, len(bodies[len(bodies)-1]))
 	}
+	start := from
+	if first != nil {
+		start = first.MinNS
+	}
 	m, err := MergeInits(inits, Edit{
-		BaseNS: base, StartNS: from, EndNS: to, LeadNS: lead,
+		BaseNS: base, StartNS: start, EndNS: to, LeadNS: lead,
 		First: first, FirstSource: source[kept[0].Info.InitHash], FirstWindowNS: kept[0].Info.WindowNS,
 	})
 	require.NoError(t, err)
@@ -129,6 +133,11 @@ func TestPresentationStartsAndEndsExactly(t *testing.T) {
 			for i, v := range kept {
 				require.InDelta(t, float64(shown[12+i]-shown[12])/1e9, v, 0.0001)
 			}
+			// At most what B-frames need behind the end is there beyond it.
+			length := run(t, "ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", file)
+			seconds, err := strconv.ParseFloat(strings.TrimSpace(string(length)), 64)
+			require.NoError(t, err)
+			require.InDelta(t, float64(to-from)/1e9, seconds, 0.25)
 		})
 	}
 }
@@ -182,8 +191,14 @@ func TestPresentationWithSoundStartsTogether(t *testing.T) {
 			}
 		}
 		t.Log(leadIn, first)
-		require.Less(t, first["1"], 0.0214) // the first whole frame of AAC
-		if !leadIn {
+		require.Less(t, first["1"], 0.0214) // a frame of AAC
+		if leadIn {
+			require.InDelta(t, 0, first["0"], 0.0001)
+			length := run(t, "ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", file)
+			seconds, err := strconv.ParseFloat(strings.TrimSpace(string(length)), 64)
+			require.NoError(t, err)
+			require.InDelta(t, float64(shown[40]-shown[13])/1e9, seconds, 0.1)
+		} else {
 			require.InDelta(t, 0.035, first["0"], 0.0001)
 		}
 	}
