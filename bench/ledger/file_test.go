@@ -56,3 +56,18 @@ func TestLedgerFileThatIsNoneIsRefused(t *testing.T) {
 		require.Error(t, err, name)
 	}
 }
+
+func FuzzRead(f *testing.F) {
+	f.Add("{\"ledger\":1,\"camera\":\"a\",\"tracks\":[{\"codec\":\"aac\"}]}\n{\"event\":\"drop\"}\n{\"t\":0,\"n\":1}\n{\"t\":0,\"n\":2}\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		l, err := Read(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		for i := range l.Tracks {
+			for _, e := range l.Entries[i] {
+				require.Equal(t, e.Number, l.Find(i, e.Number).Number)
+			}
+		}
+	})
+}
