@@ -88,7 +88,7 @@ func (c *batchConn) Write(b []byte) (int, error) {
 		c.buf = make([]byte, 0, coalesce)
 		// A reader over TCP need not say anything any more.
 		c.playing.Store(true)
-		_ = c.Conn.SetReadDeadline(time.Time{})
+		_ = c.SetReadDeadline(time.Time{})
 	}
 	if len(c.buf)+len(b) > cap(c.buf) {
 		if err := c.flush(); err != nil {
@@ -124,7 +124,7 @@ func (c *batchConn) SetWriteDeadline(t time.Time) error {
 
 func (c *batchConn) Read(b []byte) (int, error) {
 	if !c.playing.Load() {
-		_ = c.Conn.SetReadDeadline(time.Now().Add(idleConn))
+		_ = c.SetReadDeadline(time.Now().Add(idleConn))
 	}
 	return c.Conn.Read(b)
 }

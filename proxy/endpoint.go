@@ -101,7 +101,7 @@ func (e *endpoint) start(ctx context.Context) error {
 		// gortsplib writes nanoseconds where RFC 3550 4 wants 2^-32 s, up to 0.77 s wrong.
 		DisableRTCPSenderReports: true,
 		Listen: func(network, address string) (net.Listener, error) {
-			l, err := net.Listen(network, address) //nolint:noctx // gortsplib's hook has none
+			l, err := net.Listen(network, address)
 			if err != nil {
 				return nil, err
 			}

@@ -308,7 +308,7 @@ func rawPlay(t *testing.T, url string) (net.Conn, *bufio.Reader) {
 	require.NoError(t, err)
 	c, err := net.Dial("tcp", u.Host)
 	require.NoError(t, err)
-	require.NoError(t, c.(*net.TCPConn).SetReadBuffer(64 << 10))
+	require.NoError(t, c.(*net.TCPConn).SetReadBuffer(64<<10))
 	r := bufio.NewReader(c)
 	session := ""
 	ask := func(text string) {

@@ -74,7 +74,10 @@ func setAAC(t *media.Track, c *mpeg4audio.AudioSpecificConfig) {
 	if c == nil {
 		return
 	}
-	t.SampleRate, t.Channels = c.SampleRate, c.ChannelCount
+	t.SampleRate, t.Channels = c.SampleRate, int(c.ChannelConfig)
+	if t.Channels == 7 {
+		t.Channels = 8 // ISO/IEC 14496-3 1.6.3.4
+	}
 	if b, err := c.Marshal(); err == nil {
 		t.Params = [][]byte{b}
 	}

@@ -46,8 +46,9 @@ func runSession(ctx context.Context, cfg sessionConfig, sink sessionSink) error 
 		return se
 	}
 	cause := media.CauseConnection
-	switch err.(type) {
-	case liberrors.ErrClientTCPTimeout, liberrors.ErrClientUDPTimeout:
+	_, tcp := errors.AsType[liberrors.ErrClientTCPTimeout](err)
+	_, udp := errors.AsType[liberrors.ErrClientUDPTimeout](err)
+	if tcp || udp {
 		cause = media.CauseStalled
 	}
 	return &sessionError{Cause: cause, Err: s.plain(err)}
@@ -320,7 +321,7 @@ func (c *largeReads) Read(p []byte) (int, error) {
 // listenLargeBuffer asks for a receive buffer that holds a key frame; the kernel gives
 // what it allows.
 func listenLargeBuffer(network, address string) (net.PacketConn, error) {
-	c, err := net.ListenPacket(network, address) //nolint:noctx // gortsplib's hook has none
+	c, err := net.ListenPacket(network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"sync"
@@ -161,7 +162,7 @@ func (c *testCamera) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCt
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sessions--
-	if _, ok := ctx.Error.(liberrors.ErrServerSessionTornDown); ok {
+	if _, ok := errors.AsType[liberrors.ErrServerSessionTornDown](ctx.Error); ok {
 		c.torn++
 	}
 }
