@@ -25,10 +25,10 @@ const (
 const (
 	// hungAfter is how long a file operation takes before the disk counts as failing.
 	hungAfter = 10 * time.Second
-	// indexRoom is what writing leaves of the disk, so that the index never has to go
-	// without: 32 MiB, or a fiftieth of a small disk.
+	// indexRoom is what writing leaves of the disk, so that the index, which allocates
+	// its log in advance, never has to go without: 32 MiB, or an eighth of a tiny disk.
 	indexRoom      = 32 << 20
-	indexRoomShare = 50
+	indexRoomShare = 8
 )
 
 // disk is the data directory: the writer appends fragments to segments, the committer
@@ -121,8 +121,11 @@ func (d *disk) look() {
 // hasRoom reports whether the index would have room after more was written.
 func (d *disk) hasRoom() bool {
 	u := d.room.Load()
-	return u == nil || u.AvailBytes > min(indexRoom, u.TotalBytes/indexRoomShare)
+	return u == nil || u.AvailBytes > reserve(u)
 }
+
+// reserve returns the bytes of a disk that media is not written to.
+func reserve(u *vfs.DiskUsage) uint64 { return min(indexRoom, u.TotalBytes/indexRoomShare) }
 
 // status returns the state of the disk and why, without waiting for it.
 func (d *disk) status() (state, why string, since time.Time) {

@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -59,6 +60,7 @@ var (
 	descFree      = prometheus.NewDesc("duet_recorder_disk_free_bytes", "Free space of the disk.", nil, nil)
 	descCapacity  = prometheus.NewDesc("duet_recorder_disk_capacity_bytes", "Size of the disk.", nil, nil)
 	descState     = prometheus.NewDesc("duet_recorder_disk_state", "1 for the state that the disk is in.", []string{"state"}, nil)
+	descCamera    = prometheus.NewDesc("duet_recorder_camera_info", "1 for the role of this copy of a camera.", []string{"camera", "role"}, nil)
 	descAlarms    = prometheus.NewDesc("duet_recorder_alarms", "Alarms that are raised, by code.", []string{"code"}, nil)
 )
 
@@ -66,7 +68,7 @@ var (
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descRecords, descBytes, descFragments, descLost, descLinked, descAge, descStored, descStoredF,
-		descFree, descCapacity, descState, descAlarms,
+		descFree, descCapacity, descState, descCamera, descAlarms,
 	} {
 		ch <- d
 	}
@@ -109,6 +111,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			}
 			send(descState, prometheus.GaugeValue, v, state)
 		}
+	}
+	for _, cam := range c.r.opts.Cameras {
+		send(descCamera, prometheus.GaugeValue, 1, cam.Name, cmp.Or(cam.Role, c.r.opts.Role))
 	}
 	codes := map[string]int{}
 	for _, a := range s.GetAlarms() {

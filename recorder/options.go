@@ -31,7 +31,8 @@ type Options struct {
 	// Quota bounds the bytes of media of this recorder; 0: no bound.
 	Quota int64
 	// MinFree is how many bytes of the disk stay free: the oldest footage is deleted
-	// to keep it so. 0: 1 % of the disk, at most 10 GB.
+	// to keep it so. 0: 1 % of the disk, at most 10 GiB. It is 64 MiB at least, so that
+	// the index has room, or a quarter of a tiny disk.
 	MinFree int64
 	// SyncInterval is how often what was written is made durable. 0: 1 s.
 	SyncInterval time.Duration

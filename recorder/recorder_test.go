@@ -594,3 +594,36 @@ func TestRecorderWithoutAProxySaysSo(t *testing.T) {
 	}, patience, time.Millisecond)
 	require.False(t, g.camera("gate").GetLinked())
 }
+
+func TestDeletionThatAFailureInterruptedIsFinishedWhileRecording(t *testing.T) {
+	p := newFakeProxy(t)
+	d := openDir(t)
+	l := newTestLog(t, "gate", testBase, 25, 10*time.Second)
+	p.show(l, l.end())
+	g := start(t, "r1", d.dir, d.fs, p.address, Camera{Name: "gate"})
+	g.wait(l, l.end()-perFragment)
+	var oldest string
+	for s, err := range g.index.store().Segments("gate") {
+		require.NoError(t, err)
+		oldest = s.Path
+		break
+	}
+	_, err := g.index.store().DeleteSegment("gate", oldest)
+	require.NoError(t, err)
+	require.Contains(t, d.media(t), oldest)
+	require.Eventually(t, func() bool {
+		g.sweepSoon()
+		_, there := d.media(t)[oldest]
+		return !there && len(g.index.store().Deleting()) == 0
+	}, patience, 5*time.Millisecond)
+}
+
+func TestRetentionBeginsBeforeTheWriterStops(t *testing.T) {
+	for _, minFree := range []int64{0, 1, 1 << 40} {
+		r := &Recorder{opts: Options{MinFree: minFree}}
+		for _, total := range []uint64{1 << 20, 64 << 20, 1 << 30, 1 << 34, 1 << 44} {
+			u := &vfs.DiskUsage{TotalBytes: total}
+			require.Greater(t, r.minFree(u), int64(reserve(u)), "%d of %d", minFree, total)
+		}
+	}
+}

@@ -12,7 +12,7 @@ import (
 
 const (
 	linkDownAfter = 10 * time.Second
-	behindAfter   = 20 * time.Second
+	behindAfter   = 30 * time.Second
 )
 
 // The codes of alarms.

@@ -58,6 +58,11 @@ func (r *Recorder) sweepOnce(ctx context.Context) (gone int, err error) {
 	if s == nil || r.index.err() != nil {
 		return 0, nil
 	}
+	for _, m := range s.Deleting() { // what a failure has interrupted
+		if err := unlink(r.archive, s, m.Camera, m.Path); err != nil {
+			return 0, err
+		}
+	}
 	room := diskRoom{quota: r.opts.Quota, minFree: r.opts.MinFree, free: -1}
 	if u := r.disk.room.Load(); u != nil {
 		room.free = int64(u.AvailBytes)
@@ -121,12 +126,14 @@ func (r *Recorder) prune(path string) {
 	}
 }
 
-// minFree returns how much of the disk stays free.
+// minFree returns how much of the disk stays free: always more than what the writer
+// needs to go on, or neither would do anything about a full disk.
 func (r *Recorder) minFree(u *vfs.DiskUsage) int64 {
-	if r.opts.MinFree > 0 {
-		return r.opts.MinFree
+	least := r.opts.MinFree
+	if least == 0 {
+		least = int64(min(u.TotalBytes/minFreeShare, minFreeMost))
 	}
-	return int64(min(u.TotalBytes/minFreeShare, minFreeMost))
+	return max(least, 2*int64(reserve(u)))
 }
 
 // retention returns the rule of a camera. What is left of one that is not configured
