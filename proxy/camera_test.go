@@ -167,6 +167,14 @@ func TestASpareThatIsHeldIsNotMissing(t *testing.T) {
 	o := testOptions()
 	c := newCamera(Camera{Name: "gate", Copies: Spare, Primary: "r1", Redundant: "r2"}, o, nil, nil)
 	require.Equal(t, 1, c.wantCopies())
+	s := &sink{camera: c}
+	_, err := s.Begin(nil)
+	require.NoError(t, err)
+	_, err = s.Append(&record.Record{Flags: record.Cut | record.AccessUnit, Ext: []byte("{}"), CaptureNS: 1}, nil)
+	require.NoError(t, err)
+	s.Publish()
+	require.Equal(t, uint64(1), c.behind(copyInfo{Linked: true}))
+	require.Zero(t, c.behind(copyInfo{Linked: true, Held: true}))
 }
 
 func TestMetricsAndReadiness(t *testing.T) {

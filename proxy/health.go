@@ -47,6 +47,15 @@ func (c *camera) healthy(k *copyState, mono int64) bool {
 	return i.Linked && !i.Held && c.log.Knows(i.Durable.Epoch) && c.log.Reached(i.Durable, c.log.DueBy(mono-int64(copyLimit)))
 }
 
+// behind returns how many records a copy lacks. A spare that is held lacks none: it is
+// not to have them.
+func (c *camera) behind(i copyInfo) uint64 {
+	if i.Held {
+		return 0
+	}
+	return c.log.Behind(i.Durable)
+}
+
 // watch looks at the copies, once a second.
 func (c *camera) watch() {
 	mono := c.opts.Clock.Mono()

@@ -85,7 +85,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			i := k.info()
 			gauge(m.linked, one(i.Linked), name, k.recorder, k.role)
 			gauge(m.held, one(i.Held), name, k.recorder, k.role)
-			gauge(m.behind, float64(c.log.Behind(i.Durable)), name, k.recorder, k.role)
+			gauge(m.behind, float64(c.behind(i)), name, k.recorder, k.role)
 			if i.EndNS != 0 {
 				gauge(m.durableAge, age(i.EndNS), name, k.recorder, k.role)
 			}
