@@ -1,0 +1,249 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// siteOptions say what a site under test is made of. The zero value of a field gives a
+// sensible one.
+type siteOptions struct {
+	cameras    []siteCamera
+	recorders  []siteRecorder
+	logSeconds int
+	extra      string // further YAML at the top level
+}
+
+type siteCamera struct {
+	name, source string
+	extra        string // further keys, "primary: r1, redundant: r3"
+}
+
+type siteRecorder struct {
+	name, role string
+	extra      string
+}
+
+var (
+	twoRecorders   = []siteRecorder{{name: "r1", role: "primary"}, {name: "r2", role: "redundant"}}
+	threeRecorders = []siteRecorder{{name: "r1", role: "primary"}, {name: "r2", role: "primary"}, {name: "r3", role: "redundant"}}
+)
+
+// site is a whole duet, every role a process of its own, on free ports of this machine.
+type site struct {
+	dir    string
+	config string
+	http   string // playback, http://host:port
+	rtsp   string // proxy, rtsp://host:port
+	procs  map[string]*process
+	order  []string
+	opts   siteOptions
+}
+
+// freePorts returns n ports of the loopback address that nobody listens on.
+func freePorts(t testing.TB, n int) []int {
+	t.Helper()
+	var ports []int
+	var ls []net.Listener
+	for len(ports) < n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		ls = append(ls, l)
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	for _, l := range ls {
+		_ = l.Close()
+	}
+	return ports
+}
+
+// newSite writes the configuration of a site and its certificates, and starts nothing.
+func newSite(t testing.TB, o siteOptions) *site {
+	t.Helper()
+	if o.recorders == nil {
+		o.recorders = twoRecorders
+	}
+	if o.logSeconds == 0 {
+		o.logSeconds = 20
+	}
+	dir, err := os.MkdirTemp("", "duet-e2e-")
+	require.NoError(t, err)
+	s := &site{dir: dir, config: filepath.Join(dir, "duet.yaml"), procs: map[string]*process{}, opts: o}
+	ports := freePorts(t, 4+len(o.recorders))
+	s.http = fmt.Sprintf("http://127.0.0.1:%d", ports[3])
+	s.rtsp = fmt.Sprintf("rtsp://127.0.0.1:%d", ports[1])
+
+	var y strings.Builder
+	y.WriteString("cameras:\n")
+	for _, c := range o.cameras {
+		extra := ""
+		if c.extra != "" {
+			extra = ", " + c.extra
+		}
+		fmt.Fprintf(&y, "  - {name: %s, source: %q%s}\n", c.name, c.source, extra)
+	}
+	fmt.Fprintf(&y, "proxies:\n  - {name: p1, link: \"127.0.0.1:%d\", rtsp: \"127.0.0.1:%d\", http: \"127.0.0.1:%d\"}\n", ports[0], ports[1], ports[2])
+	y.WriteString("recorders:\n")
+	for i, r := range o.recorders {
+		extra := ""
+		if r.extra != "" {
+			extra = ", " + r.extra
+		}
+		fmt.Fprintf(&y, "  - {name: %s, role: %s, http: \"127.0.0.1:%d\", data: %q%s}\n", r.name, r.role, ports[4+i], filepath.Join(dir, r.name), extra)
+	}
+	fmt.Fprintf(&y, "playback:\n  - {name: v1, http: \"127.0.0.1:%d\"}\n", ports[3])
+	fmt.Fprintf(&y, "log: {seconds: %d}\n", o.logSeconds)
+	fmt.Fprintf(&y, "tls: {dir: %q}\n", filepath.Join(dir, "tls"))
+	y.WriteString(o.extra)
+	require.NoError(t, os.WriteFile(s.config, []byte(y.String()), 0o600))
+
+	add := func(role, name string) {
+		s.procs[name] = &process{
+			name: name, args: []string{role, "-c", s.config, "--name", name},
+			log: filepath.Join(dir, name+".log"),
+		}
+		s.order = append(s.order, name)
+	}
+	add("proxy", "p1")
+	for _, r := range o.recorders {
+		add("recorder", r.name)
+	}
+	add("playback", "v1")
+
+	out, code := run(t, "certs", "-c", s.config)
+	require.Zero(t, code, out)
+
+	t.Cleanup(func() {
+		for _, p := range s.procs {
+			p.kill()
+		}
+		if t.Failed() && os.Getenv("DUET_E2E_KEEP") != "" {
+			t.Logf("kept: %s", dir)
+			return
+		}
+		if t.Failed() {
+			for _, name := range s.order {
+				t.Logf("the log of %s ends:\n%s", name, tail(s.procs[name].log, 25))
+			}
+		}
+		_ = os.RemoveAll(dir)
+	})
+	return s
+}
+
+// startSite starts a site and waits until both copies of every camera are being recorded.
+func startSite(t testing.TB, o siteOptions) *site {
+	t.Helper()
+	s := newSite(t, o)
+	for _, name := range s.order {
+		s.procs[name].start(t)
+	}
+	s.waitRecording(t, 30*time.Second)
+	return s
+}
+
+// get asks playback and decodes the JSON answer.
+func (s *site) get(path string, into any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.http+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: %s: %s", path, resp.Status, b)
+	}
+	return json.Unmarshal(b, into)
+}
+
+type span struct {
+	Start     time.Time `json:"start"`
+	End       time.Time `json:"end"`
+	Epoch     string    `json:"epoch"`
+	Recorders []string  `json:"recorders"`
+}
+
+type gap struct {
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
+	Cause string    `json:"cause"`
+}
+
+type timeline struct {
+	Spans   []span `json:"spans"`
+	Gaps    []gap  `json:"gaps"`
+	Unknown []struct {
+		Start time.Time `json:"start"`
+		End   time.Time `json:"end"`
+	} `json:"unknown"`
+}
+
+func rangeQuery(from, to time.Time) string {
+	q := url.Values{"start": {from.UTC().Format(time.RFC3339Nano)}, "end": {to.UTC().Format(time.RFC3339Nano)}}
+	return "?" + q.Encode()
+}
+
+func (s *site) timeline(camera string, from, to time.Time) (timeline, error) {
+	var tl timeline
+	err := s.get("/v1/cameras/"+camera+"/timeline"+rangeQuery(from, to), &tl)
+	return tl, err
+}
+
+// export fetches recording.mp4 of [from, to) and returns the file's path.
+func (s *site) export(t testing.TB, camera string, from, to time.Time) string {
+	t.Helper()
+	path, err := s.tryExport(camera, from, to)
+	require.NoError(t, err)
+	return path
+}
+
+func (s *site) tryExport(camera string, from, to time.Time) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.http+"/v1/cameras/"+camera+"/recording.mp4"+rangeQuery(from, to), nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		b, _ := io.ReadAll(resp.Body)
+		return "", fmt.Errorf("export of %s: %s: %s", camera, resp.Status, b)
+	}
+	f, err := os.CreateTemp(s.dir, camera+"-*.mp4")
+	if err != nil {
+		return "", err
+	}
+	n, err := io.Copy(f, resp.Body)
+	if err == nil {
+		err = f.Close()
+	}
+	if err == nil && n != resp.ContentLength {
+		err = fmt.Errorf("export of %s: %d bytes, Content-Length %d", camera, n, resp.ContentLength)
+	}
+	return f.Name(), err
+}
