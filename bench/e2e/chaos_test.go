@@ -2,7 +2,7 @@ package e2e
 
 import (
 	"fmt"
-	"sync"
+	"math/rand/v2"
 	"syscall"
 	"testing"
 	"time"
@@ -10,32 +10,47 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duet-video/duet/bench/camsim"
+	"github.com/duet-video/duet/bench/chaos"
 	"github.com/duet-video/duet/bench/ledger"
 )
 
-// play carries out a plan of outages and returns when the last one is over.
-func (s *site) play(t testing.TB, plan []outage) {
+// play carries out a schedule and returns when the last event is over.
+func (s *site) play(t testing.TB, events []chaos.Event) {
 	t.Helper()
 	began := time.Now()
-	var wg sync.WaitGroup
-	for _, o := range plan {
-		p := s.procs[o.recorder]
-		at := func(d time.Duration, f func()) {
-			wg.Add(1)
-			time.AfterFunc(d-time.Since(began), func() {
-				defer wg.Done()
-				f()
-			})
-		}
-		if o.kill {
-			at(o.from, p.kill)
-			at(o.to, func() { p.start(t) })
-		} else {
-			at(o.from, func() { p.signal(syscall.SIGSTOP) })
-			at(o.to, func() { p.signal(syscall.SIGCONT) })
+	for _, e := range events {
+		time.Sleep(e.At - time.Since(began)) // the schedule is in real time
+		p := s.procs[e.Recorder]
+		switch e.Action {
+		case chaos.Kill:
+			p.kill()
+		case chaos.Restart:
+			p.start(t)
+		case chaos.Stop:
+			p.signal(syscall.SIGSTOP)
+		case chaos.Cont:
+			p.signal(syscall.SIGCONT)
 		}
 	}
-	wg.Wait()
+}
+
+// outages makes a schedule for the site in which no recorder misses anything even by
+// itself, and prints it.
+func (s *site) outages(t testing.TB, duration time.Duration) []chaos.Event {
+	t.Helper()
+	copies := map[string][]string{}
+	for _, c := range s.opts.cameras {
+		copies[c.name] = s.copies(t, c.name)
+		require.Len(t, copies[c.name], 2, c.name)
+	}
+	o := chaos.Defaults(seed(t), duration, time.Duration(s.opts.logSeconds)*time.Second, copies)
+	o.BothDown = true
+	events, err := chaos.Schedule(o)
+	require.NoError(t, err)
+	for _, d := range chaos.Downs(events) {
+		t.Logf("%+v", d)
+	}
+	return events
 }
 
 // TestLedgerChaos: recorders are killed and stopped at random moments, also both copies of
@@ -44,15 +59,12 @@ func (s *site) play(t testing.TB, plan []outage) {
 // no outage was longer than the log.
 func TestLedgerChaos(t *testing.T) {
 	const total = 90 * time.Second
-	r := seeded(t)
+	r := rand.New(rand.NewPCG(seed(t), 1)) //nolint:gosec // a test's choices, to be repeated
 	sim, list := cameras(t, camsim.DefaultCameras(8))
 	s := startSite(t, siteOptions{cameras: list, recorders: threeRecorders, logSeconds: 20})
 	from := time.Now().Add(time.Second).Truncate(time.Millisecond)
 
-	plan := planOutages(r, []string{"r1", "r2", "r3"}, total-15*time.Second, 8*time.Second, 9*time.Second)
-	for _, o := range plan {
-		t.Log(o)
-	}
+	plan := s.outages(t, total-5*time.Second)
 	// One camera is cut off for a moment meanwhile: a real gap, to be reported as one.
 	dropped := sim.Cameras()[r.IntN(8)]
 	drop := time.AfterFunc(total/2, func() { dropped.Drop(500 * time.Millisecond) })
@@ -103,7 +115,7 @@ func TestLedgerChaos(t *testing.T) {
 	n := <-exported
 	to := time.Now().Add(-3 * time.Second).Truncate(time.Millisecond)
 	s.waitDurable(t, to, 30*time.Second)
-	t.Logf("%d outages; %d exports compared while they went on", len(plan), n)
+	t.Logf("%d events; %d exports compared while they went on", len(plan), n)
 	require.Positive(t, n, "no export was compared while recorders were away")
 
 	for _, cam := range sim.Cameras() {

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duet-video/duet/bench/camsim"
+	"github.com/duet-video/duet/bench/chaos"
 	"github.com/duet-video/duet/bench/ledger"
 )
 
@@ -60,10 +61,14 @@ func requireConsecutive(t testing.TB, n []uint64, atLeast int) {
 
 // disturb kills one recorder and stops the other while clients read for about 20 s.
 func (s *site) disturb(t testing.TB) {
-	s.play(t, []outage{
-		{recorder: "r1", from: 4 * time.Second, to: 9 * time.Second, kill: true},
-		{recorder: "r2", from: 11 * time.Second, to: 15 * time.Second},
-		{recorder: "r2", from: 17 * time.Second, to: 19 * time.Second, kill: true},
+	t.Helper()
+	s.play(t, []chaos.Event{
+		{At: 4 * time.Second, Recorder: "r1", Action: chaos.Kill},
+		{At: 9 * time.Second, Recorder: "r1", Action: chaos.Restart},
+		{At: 11 * time.Second, Recorder: "r2", Action: chaos.Stop},
+		{At: 15 * time.Second, Recorder: "r2", Action: chaos.Cont},
+		{At: 17 * time.Second, Recorder: "r2", Action: chaos.Kill},
+		{At: 19 * time.Second, Recorder: "r2", Action: chaos.Restart},
 	})
 }
 

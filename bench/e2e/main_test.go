@@ -8,7 +8,6 @@ package e2e
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,17 +42,16 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// seeded returns the randomness of a test, and prints the seed that repeats it.
-func seeded(t testing.TB) *rand.Rand {
+// seed returns what a test's random choices come from, and prints how to repeat them.
+func seed(t testing.TB) uint64 {
 	t.Helper()
-	seed := uint64(time.Now().UnixNano())
+	v := uint64(time.Now().UnixNano())
 	if s := os.Getenv("DUET_SEED"); s != "" {
-		v, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
+		var err error
+		if v, err = strconv.ParseUint(s, 10, 64); err != nil {
 			t.Fatalf("DUET_SEED=%q: %v", s, err)
 		}
-		seed = v
 	}
-	t.Logf("seed %d; to repeat: make e2e RUN=%s SEED=%d", seed, t.Name(), seed)
-	return rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test's choices, to be repeated
+	t.Logf("seed %d; to repeat: make e2e RUN=%s SEED=%d", v, t.Name(), v)
+	return v
 }
