@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/duet-video/duet/internal/record"
 )
 
 func TestVideoWithBFramesIsStoredUnchangedAndDecodes(t *testing.T) {
@@ -51,6 +53,42 @@ func TestVideoWithBFramesIsStoredUnchangedAndDecodes(t *testing.T) {
 			require.NoError(t, json.Unmarshal(out, &probe))
 			require.Equal(t, "100", probe.Streams[0].Frames)
 			run(t, "ffmpeg", "-v", "warning", "-xerror", "-i", file, "-f", "null", "-")
+		})
+	}
+}
+
+// A connection that breaks in the middle of a picture leaves its delimiter and SEI: they
+// are no access unit.
+func TestPictureWithoutAWholeSliceIsNoSample(t *testing.T) {
+	for _, c := range []*clip{h264BFrames(t), h265BFrames(t)} {
+		t.Run(string(c.codec), func(t *testing.T) {
+			records := c.records(t, encodeDescription(t, c.track()))
+			// The cut picture is large: AUD, sets, SEI, then slices in many packets.
+			first := 0
+			for first+1 < len(records) && !records[first+1].Flags.Has(record.AccessUnit) {
+				first++
+			}
+			require.Greater(t, first, 3, "the key frame is in several packets")
+			b := NewBuilder("gate")
+			b.Begin(record.Epoch{1}, 0)
+			// The second picture: the first one's packets again, later, without the last.
+			for i, r := range records[:first+1] {
+				require.NoError(t, b.Push(uint64(i), &r))
+			}
+			for i, r := range records[:first] {
+				r.Flags &^= record.Cut
+				r.Ext = nil
+				r.CaptureNS += 40e6
+				require.NoError(t, b.Push(uint64(first+1+i), &r))
+			}
+			f, err := b.Finish(nil, true)
+			require.NoError(t, err)
+			init, err := ParseInit(f.Init)
+			require.NoError(t, err)
+			p, err := ParseFragment(f.Moof, f.Info.Size, init, f.Info.WindowNS)
+			require.NoError(t, err)
+			require.Len(t, p.Tracks[0].Samples, 1)
+			require.NotZero(t, f.Info.Flags&(Malformed|PacketLoss))
 		})
 	}
 }

@@ -43,6 +43,7 @@ func (t *trackBuilder) h264FU(p *rtpPacket) bool {
 func (t *trackBuilder) continueNAL(part []byte, start, end bool) bool {
 	if t.open == closed {
 		// After a loss that is what remains of the NAL unit; otherwise it is nonsense.
+		t.unitTorn = true
 		return t.flags&PacketLoss != 0 || start
 	}
 	t.data = append(t.data, part...)
@@ -85,7 +86,7 @@ func (t *trackBuilder) lookH264(nal []byte) {
 	case typ == h264PPS:
 		t.keepSet(1, nal)
 	case typ >= 1 && typ <= 5:
-		t.vcl = true
+		t.vcl, t.unitSlice = true, true
 	}
 }
 

@@ -40,7 +40,7 @@ func (t *trackBuilder) h265(p *rtpPacket) bool {
 func (t *trackBuilder) lookH265(nal []byte) {
 	switch typ := nal[0] >> 1 & 0x3f; {
 	case typ <= h265MaxVCL:
-		t.vcl = true
+		t.vcl, t.unitSlice = true, true
 	case typ == h265VPS:
 		t.keepSet(0, nal)
 	case typ == h265SPS:

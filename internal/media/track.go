@@ -30,6 +30,8 @@ type trackBuilder struct {
 	unitStart int
 	unitNS    int64
 	unitSync  bool
+	unitTorn  bool // a part of it was dropped
+	unitSlice bool // it has a whole coded slice (H.264, H.265)
 
 	// The unit that is fragmented over several packets: where it starts in data,
 	// the sequence number that has to follow, and the bytes that it still wants (for
@@ -91,6 +93,7 @@ func (t *trackBuilder) push(r *record.Record) {
 		t.unitStart = len(t.data)
 		t.unitNS = r.CaptureNS
 		t.unitSync = r.Flags.Has(record.RandomAccess) || t.desc.Kind == KindAudio
+		t.unitTorn, t.unitSlice = false, false
 	}
 	if !t.unit {
 		// The rest of an access unit that began before the cut.
@@ -159,6 +162,10 @@ func (t *trackBuilder) endUnit() {
 		t.endOpen()
 	}
 	t.unit = false
+	if t.unitTorn && !t.unitSlice && (t.desc.Codec == H264 || t.desc.Codec == H265) {
+		// Delimiter, parameter sets and SEI of a picture of which nothing arrived whole.
+		t.data = t.data[:t.unitStart]
+	}
 	t.addSample(t.unitStart, t.unitNS, t.unitSync)
 }
 
@@ -187,6 +194,7 @@ func (t *trackBuilder) drop(why InfoFlags) {
 	}
 	t.data = t.data[:t.open]
 	t.open = closed
+	t.unitTorn = true
 	t.flags |= why
 }
 
