@@ -1,0 +1,148 @@
+package playback
+
+import (
+	"time"
+
+	"google.golang.org/grpc/status"
+
+	"github.com/duet-video/duet/internal/nodepb"
+)
+
+// Recorders is the answer of /v1/recorders.
+type Recorders struct {
+	Recorders []RecorderView `json:"recorders"`
+}
+
+// RecorderView is a recorder. When it is down, the rest is what it said last.
+type RecorderView struct {
+	NodeView
+	Role        string      `json:"role"`
+	Zone        string      `json:"zone,omitempty"`
+	Cameras     int         `json:"cameras" doc:"Cameras of which it has footage."`
+	Lag         float64     `json:"lagSeconds" doc:"From the last packet of a camera that it is sent back to what is durable; the worst camera."`
+	OffsetsLost uint64      `json:"offsetsLost"`
+	Bytes       uint64      `json:"bytes"`
+	Disks       []DiskView  `json:"disks"`
+	Alarms      []AlarmView `json:"alarms"`
+}
+
+// Proxies is the answer of /v1/proxies.
+type Proxies struct {
+	Proxies []ProxyView `json:"proxies"`
+}
+
+// ProxyView is a proxy.
+type ProxyView struct {
+	NodeView
+	Cameras  int         `json:"cameras"`
+	Live     int         `json:"live" doc:"Cameras that deliver."`
+	LogBytes uint64      `json:"logBytes"`
+	Alarms   []AlarmView `json:"alarms"`
+}
+
+// NodeView is what recorders and proxies have in common.
+type NodeView struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	State   State  `json:"state" enum:"up,down,unknown"`
+	Since   stamp  `json:"since" doc:"Of the state, as seen from here."`
+	Error   string `json:"error,omitempty" doc:"Why it is down."`
+	Version string `json:"version,omitempty"`
+	Started *stamp `json:"started,omitempty"`
+	Heard   *stamp `json:"heard,omitempty" doc:"When it last said what stands here."`
+}
+
+// DiskView is a disk of a recorder.
+type DiskView struct {
+	Path     string `json:"path"`
+	State    string `json:"state" doc:"good, full or failing"`
+	Capacity uint64 `json:"capacityBytes"`
+	Free     uint64 `json:"freeBytes"`
+	Used     uint64 `json:"usedBytes" doc:"By this recorder."`
+	Quota    uint64 `json:"quotaBytes"`
+}
+
+// AlarmView is something that needs a person.
+type AlarmView struct {
+	Code    string `json:"code" doc:"Stable, snake_case."`
+	Message string `json:"message"`
+	Camera  string `json:"camera,omitempty"`
+	Since   *stamp `json:"since,omitempty"`
+}
+
+func nodeView(p *peer, v peerView, version string, startedNS int64) NodeView {
+	n := NodeView{
+		Name: p.Name, Address: p.Address, State: v.State, Since: stamp{v.Since},
+		Version: version, Started: atOrNil(startedNS),
+	}
+	if v.State == StateDown && v.Err != nil {
+		n.Error = status.Convert(v.Err).Message()
+	}
+	if !v.StatusAt.IsZero() {
+		n.Heard = &stamp{v.StatusAt}
+	}
+	return n
+}
+
+func alarmViews(alarms []*nodepb.Alarm) []AlarmView {
+	out := []AlarmView{}
+	for _, a := range alarms {
+		out = append(out, AlarmView{Code: a.GetCode(), Message: a.GetMessage(), Camera: a.GetCamera(), Since: atOrNil(a.GetSinceNs())})
+	}
+	return out
+}
+
+func (s *Service) recorders() Recorders {
+	out := Recorders{Recorders: []RecorderView{}}
+	for _, r := range s.pool.recorders {
+		v := r.view()
+		st := v.RecStatus
+		rv := RecorderView{
+			NodeView: nodeView(r, v, st.GetVersion(), st.GetStartedNs()),
+			Role:     r.Role, Zone: r.Zone, Cameras: len(st.GetCameras()),
+			Disks: []DiskView{}, Alarms: alarmViews(st.GetAlarms()),
+		}
+		for _, c := range st.GetCameras() {
+			rv.OffsetsLost += c.GetOffsetsLost()
+			rv.Bytes += c.GetBytesStored()
+			if _, pc, up := s.proxyOf(c.GetCamera()); up && s.placedOn(c.GetCamera(), r.Name) {
+				lag := time.Duration(pc.GetLastPacketNs() - c.GetDurableEndNs())
+				rv.Lag = max(rv.Lag, lag.Seconds())
+			}
+		}
+		for _, d := range st.GetDisks() {
+			rv.Disks = append(rv.Disks, DiskView{
+				Path: d.GetPath(), State: d.GetState(), Capacity: d.GetCapacityBytes(),
+				Free: d.GetFreeBytes(), Used: d.GetUsedBytes(), Quota: d.GetQuotaBytes(),
+			})
+		}
+		out.Recorders = append(out.Recorders, rv)
+	}
+	return out
+}
+
+// placedOn reports whether the recorder is to record the camera.
+func (s *Service) placedOn(camera, recorder string) bool {
+	c := s.pool.byName[camera]
+	return c != nil && (c.Primary == recorder || c.Redundant == recorder)
+}
+
+func (s *Service) proxies() Proxies {
+	out := Proxies{Proxies: []ProxyView{}}
+	for _, p := range s.pool.proxies {
+		v := p.view()
+		st := v.PrxStatus
+		pv := ProxyView{
+			NodeView: nodeView(p, v, st.GetVersion(), st.GetStartedNs()),
+			Cameras:  len(st.GetCameras()), Alarms: alarmViews(st.GetAlarms()),
+		}
+		for _, c := range st.GetCameras() {
+			pv.LogBytes += c.GetLogBytes()
+			if c.GetState() == "live" {
+				pv.Live++
+			}
+		}
+		out.Proxies = append(out.Proxies, pv)
+	}
+	return out
+}

@@ -1,0 +1,398 @@
+package playback
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/duet-video/duet/internal/media"
+)
+
+// virtual is a plan as an MP4 file of known length: a header, then the fragments, moved
+// to the times of the presentation. Only the fragments that reach over an end of the
+// range have been read and trimmed; of the others the length is known from the index.
+// It does not change once it is made, and may be read by many.
+type virtual struct {
+	plan     *plan
+	merged   *media.Merged
+	header   []byte // and the video of the first fragment, where it has pre-roll
+	baseNS   int64
+	sections []section
+	size     int64
+	etag     string
+	modified time.Time
+	// What is shown, Unix ns: presentation time 0 is startNS.
+	startNS, endNS int64
+}
+
+// section is a piece of the file after the header.
+type section struct {
+	at   int64 // offset in the file
+	size int64
+	ref  int32  // index in plan.refs
+	edge []byte // the bytes, where they are known already
+}
+
+// find returns the section that has the byte at offset at, which is at least len(header).
+func (v *virtual) find(at int64) int {
+	return sort.Search(len(v.sections), func(i int) bool { return v.sections[i].at > at }) - 1
+}
+
+// edge is a fragment that was read up front, and trimmed.
+type edge struct {
+	data []byte // empty: nothing of it is left
+	// video is set where the fragment is the first one with video and has pre-roll: data
+	// is without its video then, of which videoData are the samples. The header describes
+	// them, because it is only there that ffmpeg leaves out what an edit list hides.
+	video     *media.Trimmed
+	videoData []byte
+	// firstNS is the decode time of its first sample; 0: there is none.
+	firstNS int64
+	// minNS is the time of the first sample that is shown, maxNS where the last one ends;
+	// 0: there is none.
+	minNS, maxNS int64
+	// nextNS is the time of the first video that is after the range; 0: there is none.
+	nextNS    int64
+	reorderNS int64
+	// open: video before the range is needed from an earlier fragment.
+	open bool
+}
+
+// edgeKey is what an edge depends on.
+type edgeKey struct {
+	hash, init   media.Hash
+	fromNS, toNS int64
+	kind         edgeKind
+}
+
+// edgeKind says where a fragment stands.
+type edgeKind int
+
+const (
+	edgePlain edgeKind = iota
+	edgeFirst          // the first one with video
+	edgeAfter          // the first one with video, whose pre-roll is in earlier fragments
+)
+
+const (
+	edgeCacheBytes = 64 << 20
+	initCacheBytes = 16 << 20
+	edgesAtOnce    = 4
+)
+
+// tick rounds down to the timescale of video: the times in fragments are ticks, and a
+// range that starts at the time of a record shall include its sample, and one that ends
+// there shall not.
+func tick(ns int64) int64 {
+	const hz, second = 90000, int64(time.Second)
+	s, rest := ns/second, ns%second
+	if rest < 0 {
+		s, rest = s-1, rest+second
+	}
+	return s*second + rest*hz/second*second/hz
+}
+
+// ticks returns the range of ticks that is asked for, at least one.
+func ticks(span stretch) (fromNS, toNS int64) {
+	fromNS = tick(span.startNS)
+	return fromNS, max(tick(span.endNS), fromNS+int64(time.Second)/90000+1)
+}
+
+// makeVirtual lays the plan out. The plan must not be empty.
+func (s *Service) makeVirtual(ctx context.Context, p *plan) (*virtual, error) {
+	inits := make([]*media.Init, len(p.inits))
+	for i, h := range p.inits {
+		b, err := s.reader.init(ctx, p.camera, h, p.initHolders[i])
+		if err != nil {
+			return nil, err
+		}
+		if inits[i], err = media.ParseInit(b); err != nil {
+			return nil, fmt.Errorf("init header %x… of %s: %w", h[:6], p.camera, err)
+		}
+	}
+	edges, err := s.edges(ctx, p, inits)
+	if err != nil {
+		return nil, err
+	}
+	v := &virtual{plan: p, startNS: math.MaxInt64, modified: time.Unix(0, p.lastEndNS).UTC()}
+	ed := media.Edit{}
+	v.lay(edges, &ed)
+	if v.endNS <= v.startNS {
+		return nil, errEmpty
+	}
+	if v.merged, err = media.MergeInits(inits, ed); err != nil {
+		return nil, fmt.Errorf("make the header of %s: %w", p.camera, err)
+	}
+	v.header = v.merged.Header
+	if ed.First != nil {
+		v.header = append(slices.Clip(v.header), edges[p.video].videoData...)
+	}
+	v.size = int64(len(v.header))
+	for i := range v.sections {
+		sec := &v.sections[i]
+		sec.at += int64(len(v.header))
+		v.size = sec.at + sec.size
+		if sec.edge != nil {
+			sec.edge = slices.Clone(sec.edge) // the cache keeps the other one
+			if err := v.retime(i, sec.edge); err != nil {
+				return nil, err
+			}
+		}
+	}
+	v.endNS = min(v.endNS, p.toNS)
+	v.etag = v.tag()
+	return v, nil
+}
+
+// lay puts the fragments one after another, and finds out what is shown.
+func (v *virtual) lay(edges map[int]*edge, ed *media.Edit) {
+	p := v.plan
+	firstNS, nextNS := int64(math.MaxInt64), int64(math.MaxInt64)
+	show := func(decodeNS, minNS, maxNS int64) {
+		firstNS = min(firstNS, decodeNS)
+		if maxNS > minNS {
+			v.startNS = min(v.startNS, tick(minNS))
+			v.endNS = max(v.endNS, maxNS)
+		}
+	}
+	at := int64(0)
+	for i := range p.refs {
+		r := &p.refs[i]
+		e := edges[i]
+		sec := section{at: at, ref: int32(i), size: r.size}
+		if e == nil {
+			// Times in fragments are ticks, and a tick of audio may be long.
+			show(r.minNS-int64(time.Millisecond), max(r.minNS, p.fromNS), min(r.maxNS, p.toNS))
+		} else {
+			if e.firstNS != 0 {
+				show(e.firstNS, e.minNS, e.maxNS)
+			}
+			if e.nextNS != 0 {
+				nextNS = min(nextNS, e.nextNS)
+			}
+			if e.video != nil {
+				ed.First, ed.FirstSource, ed.FirstWindowNS = e.video, int(r.init), r.windowNS
+			}
+			if i == p.video {
+				ed.LeadNS = e.reorderNS
+			}
+			if len(e.data) == 0 {
+				continue
+			}
+			sec.edge, sec.size = e.data, int64(len(e.data))
+		}
+		v.sections = append(v.sections, sec)
+		at += sec.size
+	}
+	v.endNS = min(v.endNS, nextNS)
+	v.baseNS = firstNS - ed.LeadNS
+	ed.BaseNS, ed.StartNS, ed.EndNS = v.baseNS, v.startNS, v.endNS
+}
+
+var errEmpty = errors.New("no access unit in the range")
+
+// retime moves the fragment of section i to its place in the presentation.
+func (v *virtual) retime(i int, b []byte) error {
+	r := &v.plan.refs[v.sections[i].ref]
+	err := v.merged.Retime(b, media.Retiming{
+		Sequence: uint32(i + 1), WindowNS: r.windowNS, BaseNS: v.baseNS, Source: int(r.init),
+	})
+	if err != nil {
+		return fmt.Errorf("move fragment %s+%d of %s: %w", v.plan.epochs[r.epoch], r.first, v.plan.camera, err)
+	}
+	return nil
+}
+
+// tag is a strong validator: equal tags mean equal bytes, whoever delivers them.
+func (v *virtual) tag() string {
+	h := sha256.New()
+	var b []byte
+	num := func(n ...int64) {
+		b = b[:0]
+		for _, x := range n {
+			b = binary.LittleEndian.AppendUint64(b, uint64(x))
+		}
+		_, _ = h.Write(b) // never fails
+	}
+	_, _ = h.Write(v.header)
+	num(v.plan.fromNS, v.plan.toNS, v.baseNS, v.size)
+	for i := range v.sections {
+		r := &v.plan.refs[v.sections[i].ref]
+		_, _ = h.Write(r.hash[:])
+		num(r.windowNS, int64(r.init), v.sections[i].at, v.sections[i].size)
+	}
+	return `"` + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:18]) + `"`
+}
+
+// edges reads and trims the fragments that reach over an end of the range. The result is
+// parallel to the plan's refs, nil where the whole fragment is used.
+func (s *Service) edges(ctx context.Context, p *plan, inits []*media.Init) (map[int]*edge, error) {
+	edges := make(map[int]*edge)
+	var todo []int
+	for i := range p.refs {
+		r := &p.refs[i]
+		if i >= p.preRoll && i < p.video {
+			continue
+		}
+		if i == p.video || r.minNS < p.fromNS || r.maxNS > p.toNS || r.fromNS > r.minNS {
+			todo = append(todo, i)
+		}
+	}
+	got := make([]*edge, len(todo))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(edgesAtOnce)
+	for n, i := range todo {
+		g.Go(func() (err error) {
+			kind := edgePlain
+			if i == p.video {
+				kind = edgeFirst
+			}
+			got[n], err = s.edge(gctx, p, i, inits, kind)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for n, i := range todo {
+		edges[i] = got[n]
+	}
+	return edges, s.settlePreRoll(ctx, p, inits, edges)
+}
+
+// settlePreRoll decides where the fragments before the range are needed: where the first
+// one with video of the range has no key frame at or before its start.
+func (s *Service) settlePreRoll(ctx context.Context, p *plan, inits []*media.Init, edges map[int]*edge) error {
+	if p.preRoll == p.video {
+		return nil
+	}
+	if e := edges[p.video]; e != nil && !e.open {
+		for i := p.preRoll; i < p.video; i++ {
+			if p.refs[i].maxNS <= p.fromNS {
+				edges[i] = &edge{}
+				continue
+			}
+			tail, err := s.edge(ctx, p, i, inits, edgePlain)
+			if err != nil {
+				return err
+			}
+			edges[i] = tail
+		}
+		return nil
+	}
+	after, err := s.edge(ctx, p, p.video, inits, edgeAfter)
+	if err != nil {
+		return err
+	}
+	edges[p.video] = after
+	return nil
+}
+
+// edge reads fragment i and trims it to the range.
+func (s *Service) edge(ctx context.Context, p *plan, i int, inits []*media.Init, kind edgeKind) (*edge, error) {
+	r := &p.refs[i]
+	from, to := max(p.fromNS, r.fromNS), p.toNS
+	key := edgeKey{r.hash, p.inits[r.init], from, to, kind}
+	if e, ok := s.edgeCache.get(key); ok {
+		return e, nil
+	}
+	data, err := s.reader.read(ctx, p.want(i))
+	if err != nil {
+		return nil, err
+	}
+	e, err := trim(data, r, inits[r.init], from, to, kind)
+	if err != nil {
+		return nil, fmt.Errorf("trim fragment %s+%d of %s: %w", p.epochs[r.epoch], r.first, p.camera, err)
+	}
+	s.edgeCache.put(key, e, int64(cap(e.data)+cap(e.videoData))+256)
+	return e, nil
+}
+
+// trim keeps the samples in [from, to), and what they need to be decoded.
+func trim(data []byte, r *planRef, init *media.Init, from, to int64, kind edgeKind) (*edge, error) {
+	parsed, err := media.ParseFragment(data, r.size, init, r.windowNS)
+	if err != nil {
+		return nil, err
+	}
+	e := &edge{open: !keyBefore(parsed, from), reorderNS: parsed.ReorderNS()}
+	t := media.Trim{FromNS: from, ToNS: to, PreRoll: true, PostRoll: true}
+	if kind == edgeAfter {
+		t.FromNS = math.MinInt64
+	}
+	trimmed := parsed.Trim(t)
+	if trimmed.Size == 0 {
+		return e, nil
+	}
+	e.firstNS = trimmed.FirstNS
+	if e.bounds(parsed, from, to) && kind == edgeFirst {
+		t.Only = media.KindVideo
+		e.video = parsed.Trim(t)
+		e.videoData = e.video.Append(nil, data)[len(e.video.Head):]
+		t.Only = media.KindAudio
+		trimmed = parsed.Trim(t)
+	}
+	if trimmed.Size > 0 {
+		e.data = trimmed.Append(make([]byte, 0, trimmed.Size), data)
+	}
+	return e, nil
+}
+
+// keyBefore reports whether the video that is shown from then on can be decoded with
+// what the fragment has.
+func keyBefore(p *media.Parsed, fromNS int64) bool {
+	for _, t := range p.Tracks {
+		if t.Kind != media.KindVideo {
+			continue
+		}
+		for _, s := range t.Samples {
+			if s.CaptureNS >= fromNS && !s.Sync {
+				return false
+			}
+			if s.Sync {
+				return true
+			}
+		}
+	}
+	return true
+}
+
+// bounds finds out what of the fragment is shown, and reports whether there is video
+// before it.
+func (e *edge) bounds(p *media.Parsed, from, to int64) (lead bool) {
+	for _, t := range p.Tracks {
+		for _, s := range t.Samples {
+			switch {
+			case s.CaptureNS >= to:
+				if t.Kind == media.KindVideo && (e.nextNS == 0 || s.CaptureNS < e.nextNS) {
+					e.nextNS = s.CaptureNS
+				}
+			case s.CaptureNS < from:
+				lead = lead || t.Kind == media.KindVideo
+			default:
+				if e.minNS == 0 || s.CaptureNS < e.minNS {
+					e.minNS = s.CaptureNS
+				}
+				e.maxNS = max(e.maxNS, s.CaptureNS+int64(s.Duration)*int64(time.Second)/int64(t.Timescale))
+			}
+		}
+	}
+	return lead
+}
+
+// want says how fragment i of the plan is read.
+func (p *plan) want(i int) *want {
+	r := &p.refs[i]
+	return &want{
+		camera: p.camera, epoch: p.epochs[r.epoch], first: r.first, startNS: r.startNS,
+		size: r.size, hash: r.hash, holders: r.holders,
+	}
+}
