@@ -1,5 +1,17 @@
 // Package placement decides which two recorders hold a camera. Pure: the same input
-// gives the same plan, on any machine.
+// gives the same plan, on any machine and in any order.
+//
+// What holds of every plan, the first before the second and so on:
+//
+//   - A camera has a primary and a redundant recorder of these roles, never the same.
+//   - What is given by hand stays as it is given.
+//   - No recorder gets more than its declared capacity (see Load.Peak).
+//   - The copies are in different zones, when a recorder in another zone has room.
+//   - The cameras of a role are spread by bit rate in proportion to capacity: where
+//     neither hands, zones nor capacities stand against it, no recorder gets more than
+//     1.25 times its share and one camera.
+//   - When a recorder comes or goes, few cameras move but those that must (weighted
+//     rendezvous hashing with bounded loads).
 package placement
 
 // Role is what a recorder is for.
@@ -58,7 +70,11 @@ type Load struct {
 	Cameras  int
 	// Bitrate is the sum of its cameras' bit rates when all of them record, bit/s.
 	Bitrate int64
-	// Retention is how long its quota lasts at that rate, in seconds; 0: not known.
+	// Peak is what it must be able to record at once, bit/s: its cameras without the
+	// spare copies, and the spare copies of the one primary whose failure asks most of
+	// it. It is what Capacity bounds: one recorder may fail at a time.
+	Peak int64
+	// Retention is how long its quota lasts at rate Bitrate, in seconds; 0: not known.
 	Retention int64
 }
 
@@ -68,11 +84,26 @@ type Plan struct {
 	Cameras map[string]Pair
 	// Loads has every recorder, in the order given.
 	Loads []Load
+	// Warnings has what is allowed and unwise: copies in one zone. In the order of the
+	// cameras given.
+	Warnings []*Problem
 }
 
-// New places cameras on recorders. The error joins (errors.Join) one *Problem for
-// each thing that is wrong, in the order of the input.
-func New(cameras []Camera, recorders []Recorder) (*Plan, error) { return nil, nil }
+// New places cameras on recorders; neither slice is kept or changed. The error joins
+// (errors.Join) one *Problem for each thing that is wrong: those of cameras in their
+// order, then those of recorders in theirs, then the others.
+//
+// When nothing is wrong but that capacities do not suffice, the plan comes with the
+// error: for people to see what is asked of each recorder, not to be run.
+func New(cameras []Camera, recorders []Recorder) (*Plan, error) {
+	p := newPlanner(cameras, recorders)
+	p.validate()
+	if len(p.problems) > 0 {
+		return nil, p.err()
+	}
+	p.place()
+	return p.plan(), p.err()
+}
 
 // Problem is one reason why there is no plan.
 type Problem struct {
