@@ -55,7 +55,9 @@ func (d *disk) commit() {
 	good := groups[:0:0]
 	for _, g := range groups {
 		if g.err != nil {
-			problem = errors.Join(problem, g.err)
+			if problem == nil { // the first says it; there may be as many as cameras
+				problem = g.err
+			}
 			d.meters.syncErrors.Inc()
 			if !slices.Contains(lost, g.seg.feed) {
 				lost = append(lost, g.seg.feed)

@@ -217,3 +217,24 @@ func TestFeedNeverPanicsAndNeverOverlapsWhateverItIsSent(t *testing.T) {
 		}
 	})
 }
+
+func TestRecordsAreTakenWithoutAnAllocationEach(t *testing.T) {
+	const fragments = 200
+	l := newTestLog(t, "gate", testBase, fragments, time.Hour)
+	f := newFeed("gate", "p1", record.Position{}, func(fin *finished) { fin.done() })
+	require.NoError(t, f.take(context.Background(), link.Open{Epoch: l.epoch}))
+	var frames []link.Frame
+	for from := uint64(0); from < l.end(); from += perFragment {
+		frames = append(frames, l.batch(0, from, from+perFragment))
+	}
+	for _, frame := range frames[:10] { // buffers grow
+		require.NoError(t, f.take(context.Background(), frame))
+	}
+	i := 10
+	perBatch := testing.AllocsPerRun(fragments-20, func() {
+		require.NoError(t, f.take(context.Background(), frames[i]))
+		i++
+	})
+	require.Less(t, perBatch, 10.0, "allocations of a fragment of %d records", perFragment)
+	t.Logf("%.1f allocations for a fragment of %d records", perBatch, perFragment)
+}
