@@ -169,10 +169,10 @@ func (f *feed) takeOpen(m link.Open) error {
 		return f.violation("open at %s, of an older epoch", at)
 	case c == 0 && m.Offset < f.next.Offset:
 		return f.violation("open at %s, which was had before", at)
-	case c == 0 && m.Offset > f.next.Offset && f.building:
+	case c == 0 && m.Offset > f.next.Offset && f.open:
 		return f.violation("open at %s leaves a hole", at)
 	case c == 0:
-		f.lose(lostNotSent, m.Offset-f.next.Offset)
+		f.skip(m.Offset)
 	default:
 		f.finish(nil, false)
 		if !f.next.IsZero() {
@@ -270,8 +270,10 @@ func (f *feed) takeLost(m link.Lost) error {
 	switch c := m.Epoch.Compare(f.next.Epoch); {
 	case c < 0, m.From >= m.To:
 		return f.violation("lost %d … %d of %s", m.From, m.To, m.Epoch)
-	case c == 0 && m.From != f.next.Offset:
+	case c == 0 && (m.From < f.next.Offset || m.From > f.next.Offset && f.open):
 		return f.violation("lost %d … %d", m.From, m.To)
+	case c == 0:
+		f.skip(m.From)
 	}
 	f.finish(nil, false)
 	f.lose(lostEvicted, m.To-m.From)
@@ -293,14 +295,25 @@ func (f *feed) takeEnd(m link.End) error {
 	switch {
 	case m.Epoch != f.next.Epoch:
 		return f.violation("end of epoch %s", m.Epoch)
-	case m.End < f.next.Offset, m.End > f.next.Offset && (f.open || f.building):
+	case m.End < f.next.Offset, m.End > f.next.Offset && f.open:
 		return f.violation("end at offset %d (%s)", m.End, m.Cause)
 	}
+	f.skip(m.End)
 	f.finish(nil, true)
-	f.lose(lostNotSent, m.End-f.next.Offset)
 	f.next.Offset = m.End
 	f.open = false
 	return nil
+}
+
+// skip goes on at a later offset than the next one: where a spare is not delivered to,
+// its proxy goes on where the primary's copy ends. What is unfinished ends here.
+func (f *feed) skip(to uint64) {
+	if to == f.next.Offset {
+		return
+	}
+	f.finish(nil, false)
+	f.lose(lostNotSent, to-f.next.Offset)
+	f.next.Offset = to
 }
 
 // abandon gives what is being built to the disk as Truncated, because its end may never

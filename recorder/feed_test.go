@@ -112,6 +112,35 @@ func TestPauseEndsAFragmentWholeAndALaterOpenIsNoHole(t *testing.T) {
 	require.Equal(t, map[string]uint64{"not_sent": 100}, c.lost())
 }
 
+func TestSpareGoesOnWhereThePrimaryEndsWhateverItWasInTheMiddleOf(t *testing.T) {
+	l := newTestLog(t, "gate", testBase, 6, time.Hour)
+	end := link.End{Epoch: l.epoch, End: 300}
+	for name, frames := range map[string][]link.Frame{
+		"open":          {link.Open{Epoch: l.epoch, Offset: 200}, l.batch(0, 200, 300), end},
+		"lost and open": {link.Lost{Epoch: l.epoch, From: 180, To: 200}, link.Open{Epoch: l.epoch, Offset: 200}, l.batch(0, 200, 300), end},
+		"end":           {end},
+	} {
+		c := newCollected(record.Position{})
+		c.mustTake(t, link.Open{Epoch: l.epoch}, l.batch(0, 0, 70))
+		c.resume() // the stream broke
+		c.mustTake(t, frames...)
+		require.Equal(t, [2]uint64{50, 70}, c.ranges()[1], name)
+		require.Equal(t, media.Truncated, c.got[1].Flags, name)
+		for _, i := range c.got[2:] {
+			require.Zero(t, i.Flags, name)
+		}
+		require.Equal(t, record.Position{Epoch: l.epoch, Offset: 300}, c.next, name)
+		var covered, lost uint64
+		for _, r := range c.ranges() {
+			covered += r[1] - r[0]
+		}
+		for _, n := range c.lost() {
+			lost += n
+		}
+		require.EqualValues(t, 300, covered+lost, name)
+	}
+}
+
 func TestAbandonedFragmentIsFetchedAgainWhole(t *testing.T) {
 	l := newTestLog(t, "gate", testBase, 2, time.Hour)
 	c := newCollected(record.Position{})

@@ -172,7 +172,11 @@ func (r *Recorder) connect(resume map[string]record.Position) {
 				continue
 			}
 			f := newFeed(c.Name, p.Name, resume[c.Name], func(fin *finished) { r.disk.queue <- fin })
-			f.known = r.index.store().Position(c.Name)
+			held, _ := r.index.store().Camera(c.Name)
+			f.known = held.Position
+			if f.durable == held.Position {
+				f.durableEnd = held.EndNS
+			}
 			s.feeds = append(s.feeds, f)
 		}
 		r.streams = append(r.streams, s)
