@@ -201,7 +201,7 @@ func (t *txn) existing(c *change, r *Ref) (*Ref, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, readErr(err)
+		return nil, t.s.readErr(err)
 	}
 	old := new(Ref)
 	err = decodeRef(old, r.Camera, len(t.key)-placeLen, t.key, value)

@@ -103,13 +103,13 @@ func (t *txn) subtract(c *change, s *Span) error {
 func (t *txn) near(c *change, s *Span) (near []Span, err error) {
 	prefix := appendPrefix(nil, kindSpan, c.name)
 	it, err := t.spans.NewIter(&pebble.IterOptions{
-		LowerBound: appendTime(nil, kindSpan, c.name, satSub(s.StartNS, satAdd(c.row.span, touchNS))),
-		UpperBound: appendTime(nil, kindSpan, c.name, satAdd(s.EndNS, touchNS)),
+		LowerBound: timeKey(kindSpan, c.name, satSub(s.StartNS, satAdd(c.row.span, touchNS))),
+		UpperBound: timeKey(kindSpan, c.name, satAdd(s.EndNS, touchNS)),
 	})
 	if err != nil {
-		return nil, readErr(err)
+		return nil, t.s.readErr(err)
 	}
-	defer func() { err = readErr(errors.Join(err, it.Close())) }()
+	defer func() { err = t.s.readErr(errors.Join(err, it.Close())) }()
 	n := len(prefix)
 
 	// Behind: usually the very next one is of the same epoch and ends the search.
@@ -143,9 +143,9 @@ func (t *txn) findLast(c *change) (err error) {
 		LowerBound: prefix, UpperBound: after(append([]byte(nil), prefix...)),
 	})
 	if err != nil {
-		return readErr(err)
+		return t.s.readErr(err)
 	}
-	defer func() { err = readErr(errors.Join(err, it.Close())) }()
+	defer func() { err = t.s.readErr(errors.Join(err, it.Close())) }()
 	c.last = Span{}
 	if it.Last() {
 		return decodeSpan(&c.last, n, it.Key(), it.Value())

@@ -58,9 +58,9 @@ func (s *Store) segmentPage(lower, upper []byte, size int) (page []Segment, err 
 	defer s.life.RUnlock()
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
-		return nil, readErr(err)
+		return nil, s.readErr(err)
 	}
-	defer func() { err = readErr(errors.Join(err, it.Close())) }()
+	defer func() { err = s.readErr(errors.Join(err, it.Close())) }()
 	for ok := it.First(); ok && len(page) < size; ok = it.Next() {
 		seg, err := decodeSegment(it.Key(), it.Value())
 		if err != nil {
@@ -108,8 +108,8 @@ func (s *Store) deleteSegment(camera, path string) (Segment, error) {
 	c.marked = &marked
 	p := pager{
 		s: s, camera: camera, prefixLen: len(camera) + 2,
-		lower: appendTime(nil, kindFragment, camera, marked.StartNS),
-		upper: appendTime(nil, kindFragment, camera, satAdd(marked.EndNS, 1)),
+		lower: timeKey(kindFragment, camera, marked.StartNS),
+		upper: timeKey(kindFragment, camera, satAdd(marked.EndNS, 1)),
 		keep:  func(r *Ref) bool { return r.Segment == path },
 	}
 	for !p.done {

@@ -22,7 +22,7 @@ import (
 type freezer struct {
 	vfs.FS
 	frozen atomic.Bool
-	onFail func(error)
+	onFail func(error) // takes note, then sets frozen
 }
 
 // missPause slows Pebble down when it looks, again and again, for a table that was
@@ -31,9 +31,7 @@ const missPause = 20 * time.Millisecond
 
 // fail freezes the file system because of err.
 func (f *freezer) fail(op, name string, err error) {
-	if f.frozen.CompareAndSwap(false, true) {
-		f.onFail(fmt.Errorf("%s %s: %w", op, name, err))
-	}
+	f.onFail(fmt.Errorf("%s %s: %w", op, name, err))
 }
 
 // do runs a change unless the file system is frozen. The outcome is always good.
@@ -152,6 +150,16 @@ func (f *freezerFile) SyncTo(length int64) (full bool, err error) {
 	return full, err
 }
 
+// Stat is asked of a log that is used again, where Pebble bears no error.
+func (f *freezerFile) Stat() (vfs.FileInfo, error) {
+	info, err := f.File.Stat()
+	if err != nil {
+		f.fs.fail("stat", f.name, err)
+		return nullInfo{f.name}, nil
+	}
+	return info, nil
+}
+
 // Close really closes, frozen or not.
 func (f *freezerFile) Close() error {
 	if err := f.File.Close(); err != nil {
@@ -171,11 +179,20 @@ func (nullFile) ReadAt([]byte, int64) (int, error)      { return 0, errNull }
 func (nullFile) Write(p []byte) (int, error)            { return len(p), nil }
 func (nullFile) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func (nullFile) Preallocate(int64, int64) error         { return nil }
-func (n nullFile) Stat() (vfs.FileInfo, error) {
-	return nil, fmt.Errorf("stat %s: %w", n.name, errNull)
-}
-func (nullFile) Sync() error                 { return nil }
-func (nullFile) SyncTo(int64) (bool, error)  { return false, nil }
-func (nullFile) SyncData() error             { return nil }
-func (nullFile) Prefetch(int64, int64) error { return nil }
-func (nullFile) Fd() uintptr                 { return vfs.InvalidFd }
+func (n nullFile) Stat() (vfs.FileInfo, error)          { return nullInfo(n), nil }
+func (nullFile) Sync() error                            { return nil }
+func (nullFile) SyncTo(int64) (bool, error)             { return false, nil }
+func (nullFile) SyncData() error                        { return nil }
+func (nullFile) Prefetch(int64, int64) error            { return nil }
+func (nullFile) Fd() uintptr                            { return vfs.InvalidFd }
+
+// nullInfo describes a nullFile, which looks empty.
+type nullInfo struct{ name string }
+
+func (i nullInfo) Name() string         { return i.name }
+func (nullInfo) Size() int64            { return 0 }
+func (nullInfo) Mode() fs.FileMode      { return 0 }
+func (nullInfo) ModTime() time.Time     { return time.Time{} }
+func (nullInfo) IsDir() bool            { return false }
+func (nullInfo) Sys() any               { return nil }
+func (nullInfo) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }

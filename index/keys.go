@@ -66,9 +66,9 @@ func appendPlace(dst []byte, kind byte, camera string, startNS int64, epoch reco
 	return binary.BigEndian.AppendUint64(dst, first)
 }
 
-// appendTime appends the lowest key of a fragment or span that starts at startNS.
-func appendTime(dst []byte, kind byte, camera string, startNS int64) []byte {
-	return appendPlace(dst, kind, camera, startNS, record.Epoch{}, 0)
+// timeKey returns the lowest key of a fragment or span that starts at startNS.
+func timeKey(kind byte, camera string, startNS int64) []byte {
+	return appendPlace(nil, kind, camera, startNS, record.Epoch{}, 0)
 }
 
 func appendPath(dst []byte, kind byte, camera, path string) []byte {

@@ -110,7 +110,7 @@ func (s *Store) checkFormat() error {
 		return s.apply(b)
 	}
 	if err != nil {
-		return readErr(err)
+		return s.readErr(err)
 	}
 	version, err := decodeCount(key, value)
 	if err := errors.Join(err, closer.Close()); err != nil {
@@ -128,7 +128,7 @@ func (s *Store) scan(prefix []byte, f func(key, value []byte) error) (err error)
 	if err != nil {
 		return err
 	}
-	defer func() { err = readErr(errors.Join(err, it.Close())) }()
+	defer func() { err = s.readErr(errors.Join(err, it.Close())) }()
 	for ok := it.First(); ok; ok = it.Next() {
 		if err := f(it.Key(), it.Value()); err != nil {
 			return err
@@ -144,7 +144,7 @@ func (s *Store) iter(prefix []byte) (*pebble.Iterator, error) {
 		o.UpperBound = after(append([]byte(nil), prefix...))
 	}
 	it, err := s.db.NewIter(o)
-	return it, readErr(err)
+	return it, s.readErr(err)
 }
 
 // extent is what of a camera's footage is the oldest and the newest.
@@ -160,7 +160,7 @@ func (s *Store) measure(name string, longestNS int64) (e extent, err error) {
 	if err != nil {
 		return e, err
 	}
-	defer func() { err = readErr(errors.Join(err, it.Close())) }()
+	defer func() { err = s.readErr(errors.Join(err, it.Close())) }()
 
 	if it.First() {
 		p, err := parsePlace(it.Key(), len(prefix))

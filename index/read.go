@@ -40,8 +40,8 @@ func (s *Store) Fragments(camera string, startNS, endNS int64) iter.Seq2[Ref, er
 		}
 		p := pager{
 			s: s, camera: camera, prefixLen: len(camera) + 2,
-			lower: appendTime(nil, kindFragment, camera, satSub(startNS, tail)),
-			upper: appendTime(nil, kindFragment, camera, satAdd(endNS, lead)),
+			lower: timeKey(kindFragment, camera, satSub(startNS, tail)),
+			upper: timeKey(kindFragment, camera, satAdd(endNS, lead)),
 			keep:  func(r *Ref) bool { return r.MinNS < endNS && r.MaxNS > startNS },
 		}
 		for size := firstPage; ; size = fullPage {
@@ -86,19 +86,20 @@ func (p *pager) read(size int) (err error) {
 	p.page = p.page[:0]
 	it, err := p.s.db.NewIter(&pebble.IterOptions{LowerBound: p.lower, UpperBound: p.upper})
 	if err != nil {
-		return readErr(err)
+		return p.s.readErr(err)
 	}
-	defer func() { err = readErr(errors.Join(err, it.Close())) }()
+	defer func() { err = p.s.readErr(errors.Join(err, it.Close())) }()
 	for ok := it.First(); ok; ok = it.Next() {
-		r := Ref{Segment: p.segment}
-		if err := decodeRef(&r, p.camera, p.prefixLen, it.Key(), it.Value()); err != nil {
+		p.page = append(p.page, Ref{Segment: p.segment})
+		r := &p.page[len(p.page)-1]
+		if err := decodeRef(r, p.camera, p.prefixLen, it.Key(), it.Value()); err != nil {
+			p.page = p.page[:len(p.page)-1]
 			return err
 		}
 		p.segment = r.Segment
-		if p.keep(&r) {
-			p.page = append(p.page, r)
-		}
-		if len(p.page) == size {
+		if !p.keep(r) {
+			p.page = p.page[:len(p.page)-1]
+		} else if len(p.page) == size {
 			p.lower = append(append(p.lower[:0], it.Key()...), 0)
 			return nil
 		}
@@ -144,9 +145,9 @@ func (s *Store) get(key []byte, f func(value []byte) error) error {
 		return ErrNotFound
 	}
 	if err != nil {
-		return readErr(err)
+		return s.readErr(err)
 	}
-	return errors.Join(f(value), closer.Close())
+	return s.readErr(errors.Join(f(value), closer.Close()))
 }
 
 // Spans returns the spans of a camera that overlap [startNS, endNS), whole, and the
@@ -183,10 +184,10 @@ func (s *Store) spans(camera string, startNS, endNS int64) (spans []Span, err er
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = readErr(errors.Join(err, it.Close())) }()
+	defer func() { err = s.readErr(errors.Join(err, it.Close())) }()
 
 	// No span that starts before reaches startNS.
-	from := appendTime(nil, kindSpan, camera, satSub(startNS, longest))
+	from := timeKey(kindSpan, camera, satSub(startNS, longest))
 	ok = it.SeekLT(from)
 	if !ok {
 		ok = it.First()

@@ -35,11 +35,23 @@ func Rebuild(ctx context.Context, o Options, files iter.Seq2[Content, error]) (*
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
-	if err := rebuild(ctx, o, files); err != nil {
+	if err := lockedRebuild(ctx, o, files); err != nil {
 		return nil, fmt.Errorf("rebuild index %s: %w", o.Dir, err)
 	}
 	o.MustExist = true
 	return Open(o)
+}
+
+// lockedRebuild rebuilds, unless a process has the old index open.
+func lockedRebuild(ctx context.Context, o Options, files iter.Seq2[Content, error]) error {
+	if err := o.FS.MkdirAll(o.Dir, dirMode); err != nil {
+		return err
+	}
+	lock, err := pebble.LockDirectory(o.Dir, o.FS)
+	if err != nil {
+		return fmt.Errorf("lock it: %w", err)
+	}
+	return errors.Join(rebuild(ctx, o, files), lock.Close())
 }
 
 func rebuild(ctx context.Context, o Options, files iter.Seq2[Content, error]) error {

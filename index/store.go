@@ -36,12 +36,14 @@ const (
 	defaultCacheBytes = 64 << 20
 	memTableBytes     = 8 << 20
 	maxOpenFiles      = 500
+	dirMode           = 0o755
 )
 
 // Store is a recorder's index. All methods may be called concurrently.
 type Store struct {
 	opts  Options
 	fs    *freezer
+	lock  *pebble.Lock
 	db    *pebble.DB
 	write *pebble.WriteOptions
 
@@ -62,7 +64,8 @@ type Store struct {
 type camera struct {
 	cameraRow
 	extent
-	newestNS int64 // no fragment in the database starts later
+	newestNS int64   // no fragment in the database starts later
+	recent   Segment // the row of a media file that was changed last; may be none
 	inits    map[media.Hash]int64
 	deleting map[string]Segment
 }
@@ -125,21 +128,47 @@ func (s *Store) openDB() (err error) {
 	defer func() {
 		// Pebble panics on some damaged files.
 		if r := recover(); r != nil {
-			err = fmt.Errorf("open index %s: %w: %v", s.opts.Dir, ErrCorrupt, r)
+			err = fmt.Errorf("%w: %v", ErrCorrupt, r)
+		}
+		if err != nil {
+			_ = s.unlock() // err says more
+			err = fmt.Errorf("open index %s: %w", s.opts.Dir, err)
 		}
 	}()
+	if err := s.takeLock(); err != nil {
+		return err
+	}
 	s.db, err = pebble.Open(s.opts.Dir, s.pebbleOptions())
-	if err == nil && s.Err() != nil {
-		err = s.err
-		_ = s.db.Close() // what failed is in err
+	if failure := s.Err(); failure != nil {
+		if err == nil {
+			_ = s.db.Close() // the failure says more
+		}
+		return failure
 	}
-	switch {
-	case err == nil:
+	if err != nil && !environment(err) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
+}
+
+// takeLock makes the directory and locks it, so that Pebble need not: who holds the lock
+// is no matter of what the database is like.
+func (s *Store) takeLock() (err error) {
+	if err := s.opts.FS.MkdirAll(s.opts.Dir, dirMode); err != nil {
+		return err
+	}
+	s.lock, err = pebble.LockDirectory(s.opts.Dir, s.opts.FS)
+	if err != nil {
+		return fmt.Errorf("lock it: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) unlock() error {
+	if s.lock == nil {
 		return nil
-	case s.Err() == nil && !environment(err):
-		return fmt.Errorf("open index %s: %w: %w", s.opts.Dir, ErrCorrupt, err)
 	}
-	return fmt.Errorf("open index %s: %w", s.opts.Dir, err)
+	return s.lock.Close()
 }
 
 // environment reports whether an error of opening says nothing about the database.
@@ -164,6 +193,7 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		MaxOpenFiles:       maxOpenFiles,
 		Logger:             pebbleLog{s},
 		ErrorIfNotExists:   s.opts.MustExist,
+		Lock:               s.lock,
 	}
 	if o.CacheSize == 0 {
 		o.CacheSize = defaultCacheBytes
@@ -202,15 +232,17 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 
 func (l pebbleLog) Fatalf(format string, args ...any) { l.s.fail(fmt.Errorf(format, args...)) }
 
-// fail ends the store: the first cause counts. Nothing is written any more.
+// fail ends the store: the first cause counts. When it returns, nothing is written
+// any more. The order matters: a write that the frozen disk swallowed must never be
+// taken for done, so whoever finds the disk frozen finds the failure as well.
 func (s *Store) fail(cause error) {
 	s.failOnce.Do(func() {
-		s.fs.frozen.Store(true)
 		if pebble.IsCorruptionError(cause) && !errors.Is(cause, ErrCorrupt) {
 			cause = fmt.Errorf("%w: %w", ErrCorrupt, cause)
 		}
 		s.err = fmt.Errorf("index %s: %w: %w", s.opts.Dir, ErrFailed, cause)
 		close(s.failed)
+		s.fs.frozen.Store(true)
 	})
 }
 
@@ -238,7 +270,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	err := s.db.Close()
+	err := errors.Join(s.db.Close(), s.unlock())
 	switch {
 	case s.Err() != nil:
 		return nil // whoever asked knows already, and Pebble only repeats it
@@ -286,9 +318,18 @@ func (s *Store) apply(b *pebble.Batch) error {
 }
 
 // readErr makes an error of reading what a caller should see.
-func readErr(err error) error {
-	if err != nil && pebble.IsCorruptionError(err) && !errors.Is(err, ErrCorrupt) {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+func (s *Store) readErr(err error) error {
+	if err == nil {
+		return nil
+	}
+	if failure := s.Err(); failure != nil {
+		return fmt.Errorf("%w, and then: %w", failure, err) // which may only be its consequence
+	}
+	if pebble.IsCorruptionError(err) && !errors.Is(err, ErrCorrupt) {
+		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if errors.Is(err, ErrCorrupt) {
+		s.fail(err)
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package index
 
 import (
 	"math"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -198,4 +199,117 @@ func TestAnInvalidReferenceIsRefusedAndLeavesNothing(t *testing.T) {
 	require.NoError(t, s.Err())
 	require.Empty(t, s.Cameras())
 	require.NoError(t, s.Commit([]Ref{good}, nil))
+}
+
+func TestDeletionIsMarkedThenUnlinkedThenForgotten(t *testing.T) {
+	fs := vfs.NewMem()
+	s, err := Open(Options{FS: fs, Dir: "index", Log: zerolog.Nop()})
+	require.NoError(t, err)
+	require.NoError(t, s.Commit(refs("gate", 0, 0, 600), nil)) // three files
+	files := collect(t, s.Segments("gate"))
+	require.Len(t, files, 3)
+	require.Equal(t, Segment{
+		Camera: "gate", Path: ref("gate", 0, 200).Segment, StartNS: t0 + 400*second, EndNS: t0 + 800*second,
+		Bytes: 200*1_000_000 + (200+399)*100, Fragments: 200,
+	}, files[1])
+
+	got, err := s.DeleteSegment("gate", files[0].Path)
+	require.NoError(t, err)
+	require.Equal(t, files[0], got)
+	require.Equal(t, files[1:], collect(t, s.Segments("gate")))
+	require.Equal(t, refs("gate", 0, 200, 600), allOf(t, s, "gate"))
+	spans, err := s.Spans("gate", math.MinInt64, math.MaxInt64)
+	require.NoError(t, err)
+	require.Len(t, spans, 1)
+	require.Equal(t, t0+400*second, spans[0].StartNS)
+	require.EqualValues(t, 20000, spans[0].First)
+	c, _ := s.Camera("gate")
+	require.Equal(t, t0+400*second, c.StartNS)
+	require.ErrorIs(t, s.Commit(refs("gate", 0, 0, 1), nil), ErrInvalid) // not adopted again
+	require.NoError(t, s.Close())
+
+	s = openMem(t, fs)
+	require.Equal(t, files[:1], s.Deleting())
+	got, err = s.DeleteSegment("gate", files[0].Path)
+	require.NoError(t, err)
+	require.Equal(t, files[0], got)
+	require.NoError(t, s.DropSegment("gate", files[0].Path))
+	require.NoError(t, s.DropSegment("gate", files[0].Path))
+	require.NoError(t, s.DropSegment("nobody", "x"))
+	require.Empty(t, s.Deleting())
+	_, err = s.DeleteSegment("gate", files[0].Path)
+	require.ErrorIs(t, err, ErrNotFound)
+	_, err = s.DeleteSegment("nobody", "x")
+	require.ErrorIs(t, err, ErrNotFound)
+
+	for _, f := range files[1:] {
+		_, err = s.DeleteSegment("gate", f.Path)
+		require.NoError(t, err)
+	}
+	c, _ = s.Camera("gate")
+	require.Equal(t, Camera{Name: "gate", Position: record.Position{Epoch: epochAt(0), Offset: 60000}}, c)
+	require.Empty(t, dump(t, s))
+}
+
+func TestAnInitHeaderLivesAsLongAsAFragmentNeedsIt(t *testing.T) {
+	fs := vfs.NewMem()
+	s := openMem(t, fs)
+	all := refs("gate", 0, 0, 400)
+	old, shared := Init{"gate", media.Hash{1}, []byte("old")}, Init{"gate", media.Hash{2}, []byte("shared")}
+	for i := range all {
+		all[i].InitHash = old.Hash
+		if i >= 100 {
+			all[i].InitHash = shared.Hash
+		}
+	}
+	require.NoError(t, s.Commit(all[:200], []Init{old, shared}))
+	require.NoError(t, s.Commit(all[200:], nil)) // known by now
+	_, err := s.DeleteSegment("gate", all[0].Segment)
+	require.NoError(t, err)
+	_, err = s.Init("gate", old.Hash)
+	require.ErrorIs(t, err, ErrNotFound)
+	data, err := s.Init("gate", shared.Hash)
+	require.NoError(t, err)
+	require.Equal(t, shared.Data, data)
+	require.ErrorIs(t, s.Commit([]Ref{func() Ref { r := ref("gate", 0, 500); r.InitHash = old.Hash; return r }()}, nil), ErrInvalid)
+}
+
+func TestReadersAndOneWriterDoNotDisturbEachOther(t *testing.T) {
+	s := openMem(t, vfs.NewMem())
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for range 3 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				var last *Ref
+				for r, err := range s.Fragments("gate", t0, t0+4000*second) {
+					if err != nil || last != nil && Compare(last, &r) >= 0 {
+						t.Error("out of order or failed", err)
+						return
+					}
+					last = &r
+				}
+				if _, err := s.Spans("gate", t0, t0+4000*second); err != nil {
+					t.Error(err)
+					return
+				}
+				s.Cameras()
+				s.Deleting()
+			}
+		})
+	}
+	for n := 0; n < 1600; n += 20 {
+		require.NoError(t, s.Commit(refs("gate", 0, n, n+20), nil))
+		if n%400 == 380 {
+			_, err := s.DeleteSegment("gate", ref("gate", 0, n-200).Segment)
+			require.NoError(t, err)
+		}
+	}
+	close(stop)
+	wg.Wait()
 }

@@ -89,13 +89,18 @@ func (t *txn) segment(c *change, path string) (*segmentRow, error) {
 	if _, ok := c.mem.deleting[path]; ok {
 		return nil, fmt.Errorf("%w: segment %q is marked for deletion", ErrInvalid, path)
 	}
+	if c.mem.recent.Path == path {
+		row := &segmentRow{Segment: c.mem.recent, known: true}
+		c.segments[path] = row
+		return row, nil
+	}
 	row := &segmentRow{Segment: Segment{Camera: c.name, Path: path}}
 	t.key = appendPath(t.key[:0], kindSegment, c.name, path)
 	value, closer, err := t.s.db.Get(t.key)
 	switch {
 	case errors.Is(err, pebble.ErrNotFound):
 	case err != nil:
-		return nil, readErr(err)
+		return nil, t.s.readErr(err)
 	default:
 		row.Segment, err = decodeSegment(t.key, value)
 		row.known = true
@@ -179,7 +184,11 @@ func (c *change) settle() {
 		}
 		c.mem.inits[hash] = n
 	}
+	for _, row := range c.segments {
+		c.mem.recent = row.Segment
+	}
 	if c.marked != nil {
+		c.mem.recent = Segment{}
 		c.mem.deleting[c.marked.Path] = *c.marked
 	}
 }
