@@ -9,8 +9,9 @@ const (
 	windowCount = 120
 	// baselineNS is the least baseline from which a rate is estimated.
 	baselineNS = int64(1500 * time.Millisecond)
-	// jitterNS is how far off a least-delayed arrival is taken to be. A deviation from
-	// the declared rate counts as far as it stands out of that over the baseline.
+	// jitterNS is how far off a least-delayed arrival is taken to be, beside what the
+	// arrivals of its window are spread by. A deviation from the declared rate counts as
+	// far as it stands out of that over the baseline.
 	jitterNS = 20e6
 	// rateMin and rateMax bound the estimated rate against the declared one: cameras
 	// that count 25 frames a second and deliver 13 exist.
@@ -35,6 +36,12 @@ type arrivals struct {
 	begin int64
 	open  bool
 	hull  [windowCount]point
+
+	// How much later than the least delayed the others of a window are on average.
+	spread   [windowCount]float64
+	base     point
+	sum      float64
+	arrivals int
 }
 
 // delay orders arrivals of about the same time by how late they are.
@@ -49,14 +56,18 @@ func (a *arrivals) add(x, t int64) bool {
 		if a.delay(p, a.cur) < 0 {
 			a.cur = p
 		}
+		a.sum += a.delay(p, a.base)
+		a.arrivals++
 		return false
 	}
 	closed := a.open
 	if closed {
 		a.ring[a.n%windowCount] = a.cur
+		a.spread[a.n%windowCount] = a.sum/float64(a.arrivals) - a.delay(a.cur, a.base)
 		a.n++
 	}
 	a.cur, a.begin, a.open = p, t, true
+	a.base, a.sum, a.arrivals = p, 0, 1
 	return closed
 }
 
@@ -97,7 +108,11 @@ func (a *arrivals) estimate(maxStep float64) {
 		return
 	}
 	deviation := a.hullRate(first)/a.nominal - 1
-	if s := deviation * float64(span) / jitterNS; s != 0 {
+	spread := 0.0
+	for i := first; i < a.n; i++ {
+		spread += a.spread[i%windowCount]
+	}
+	if s := deviation * float64(span) / (jitterNS + spread/float64(a.n-first)); s != 0 {
 		deviation *= s * s / (1 + s*s)
 	}
 	want := min(max(1+deviation, rateMin), rateMax) * a.nominal
