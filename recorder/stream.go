@@ -129,7 +129,7 @@ func (s *stream) run(ctx context.Context) {
 				f.abandon()
 			}
 		}
-		if !pause(ctx, delay/2+rand.N(delay)) {
+		if !pause(ctx, delay/2+rand.N(delay)) { //nolint:gosec // jitter is no secret
 			return
 		}
 		delay = min(2*delay, reconnectMost)
