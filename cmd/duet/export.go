@@ -61,7 +61,10 @@ func (c *exportCmd) Run(a *app) error {
 		}
 	}
 	o.Retrying = func(err error, wait time.Duration) {
-		_, _ = fmt.Fprintf(a.stderr, "\n%v: goes on in %v\n", err, wait.Round(100*time.Millisecond))
+		if bar != nil {
+			_, _ = fmt.Fprintln(a.stderr) // under the bar
+		}
+		_, _ = fmt.Fprintf(a.stderr, "%v: trying again in %v\n", err, wait.Round(100*time.Millisecond))
 	}
 	n, err := download.Fetch(a.ctx, o)
 	if bar != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -146,6 +147,9 @@ func (f *fetch) get(ctx context.Context) error {
 	}
 	resp, err := f.o.Client.Do(req)
 	if err != nil {
+		if u := (*url.Error)(nil); errors.As(err, &u) { // without the URL, which is long
+			err = fmt.Errorf("reach %s: %w", req.URL.Host, u.Err)
+		}
 		return err
 	}
 	defer resp.Body.Close()
