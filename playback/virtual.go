@@ -195,9 +195,6 @@ func (v *virtual) lay(edges map[int]*edge, ed *media.Edit) {
 	}
 	v.endNS = min(v.endNS, nextNS)
 	v.baseNS = firstNS - ed.LeadNS
-	if ed.First != nil {
-		v.startNS = ed.First.MinNS
-	}
 	ed.BaseNS, ed.StartNS, ed.EndNS = v.baseNS, v.startNS, v.endNS
 }
 
