@@ -1,6 +1,8 @@
 package index
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -88,4 +90,54 @@ func TestKeysSortLikeFragments(t *testing.T) {
 	}
 	// No camera's keys are among those of another whose name it begins.
 	require.Less(t, string(after(appendPrefix(nil, kindFragment, "a"))), string(appendPrefix(nil, kindFragment, "a-")))
+}
+
+// The bytes were made with another program, from docs/FORMAT.md. When this fails, old
+// indexes cannot be read any more: then raise formatVersion and change the page.
+func TestTheFormOnTheDiskIsTheOneThatIsDocumented(t *testing.T) {
+	r := ref("gate", 0, 3)
+	r.Segment, r.Flags = "gate/a.mp4", media.PacketLoss
+	r.Hash, r.InitHash = media.Hash{0xaa}, media.Hash{0xbb}
+	s := spanOf(&r)
+	seg := Segment{StartNS: 1, EndNS: 2, Bytes: 3, Fragments: 4}
+	camera := cameraRow{position: record.Position{Epoch: r.Epoch, Offset: 7}, bytes: 1, fragments: 2, lead: 3, tail: 4, span: 5}
+	place := "9844e96c24383c00" + "01972b5cee0000000000000000000000" + "000000000000012c"
+	zeros := strings.Repeat("00", 31)
+	for _, c := range []struct {
+		key        []byte
+		encode     func(key []byte) []byte
+		wantKey    string
+		wantValues string
+	}{
+		{
+			appendPlace(nil, kindFragment, "gate", r.StartNS, r.Epoch, r.First),
+			func(key []byte) []byte { return appendRef(nil, key, &r) },
+			"666761746500" + place,
+			"01" + "02000000" + "9001000000000000" + "00d06d9b6ce94418" + "000f07236ce94418" + "00d06d9b6ce94418" +
+				"008097be6ae94418" + "43420f0000000000" + "84d02d0000000000" + "008097be6ae94418" + "aa" + zeros + "bb" + zeros +
+				"0f636f6e6e656374696f6e5f6c6f7374" + "0a00676174652f612e6d7034" + "27bde2a3",
+		},
+		{
+			appendPlace(nil, kindSpan, "gate", s.StartNS, s.Epoch, s.First),
+			func(key []byte) []byte { return appendSpan(nil, key, &s) },
+			"736761746500" + place,
+			"01" + "9001000000000000" + "00d06d9b6ce94418" + "008097be6ae94418" + "0f636f6e6e656374696f6e5f6c6f7374" + "b762c4f7",
+		},
+		{
+			appendPath(nil, kindSegment, "gate", r.Segment),
+			func(key []byte) []byte { return appendSegment(nil, key, &seg) },
+			"676761746500" + "676174652f612e6d7034",
+			"01" + "0100000000000000" + "0200000000000000" + "0300000000000000" + "0400000000000000" + "d8b55278",
+		},
+		{
+			appendPrefix(nil, kindCamera, "gate"),
+			func(key []byte) []byte { return appendCamera(nil, key, &camera) },
+			"636761746500",
+			"01" + "01972b5cee0000000000000000000000" + "0700000000000000" + "0100000000000000" + "0200000000000000" +
+				"0300000000000000" + "0400000000000000" + "0500000000000000" + "30caa8b7",
+		},
+	} {
+		require.Equal(t, c.wantKey, fmt.Sprintf("%x", c.key))
+		require.Equal(t, c.wantValues, fmt.Sprintf("%x", c.encode(c.key)))
+	}
 }
