@@ -28,7 +28,7 @@ func (c *checkCmd) Run(a *app) error {
 	if err := cfg.Expand(os.LookupEnv); err != nil {
 		_, _ = fmt.Fprintf(a.stdout, "\nThe proxy's machine will need what this one lacks:\n%v\n", err)
 	}
-	_, err = fmt.Fprintf(a.stdout, "\n%s is good: %d cameras, %d proxies, %d recorders, %d playback.\n",
+	_, err = fmt.Fprintf(a.stdout, "\n%s is good: cameras %d, proxies %d, recorders %d, playback %d.\n",
 		c.Config, len(cfg.Cameras), len(cfg.Proxies), len(cfg.Recorders), len(cfg.Playback))
 	return err
 }

@@ -16,7 +16,7 @@ import (
 
 // fileFlag is shared by everything that reads the configuration.
 type fileFlag struct {
-	Config string `short:"c" default:"duet.yaml" type:"path" placeholder:"FILE" help:"Configuration file (${default})."`
+	Config string `short:"c" default:"duet.yaml" placeholder:"FILE" help:"Configuration file (${default})."`
 }
 
 // nodeFlags are shared by the commands that run one node.

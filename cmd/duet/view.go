@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/duet-video/duet/internal/nodepb"
@@ -178,18 +179,20 @@ func (v *siteView) tables(paint painter) string {
 		for _, cp := range c.Copies {
 			cells[cp.Role] = cp.text(paint)
 		}
-		colour := red
-		if c.Healthy >= 2 {
+		colour := map[int]ansi{0: red, 1: yellow}[c.Healthy]
+		copies := fmt.Sprintf("%d of %d", c.Healthy, len(c.Copies))
+		switch {
+		case c.spared():
+			colour, copies = green, "1 and a spare"
+		case c.Healthy >= 2:
 			colour = green
-		} else if c.Healthy == 1 {
-			colour = yellow
 		}
 		state := c.State
 		if c.Error != "" {
 			state += ": " + shorten(c.Error, 40)
 		}
 		t.row(c.Name, paint.by(map[bool]ansi{true: green, false: red}[c.State == "live"], state), shorten(joinTracks(c.Tracks), 24),
-			cells["primary"], cells["redundant"], paint.by(colour, fmt.Sprintf("%d of %d", c.Healthy, len(c.Copies))), clockText(c.Protected))
+			cells["primary"], cells["redundant"], paint.by(colour, copies), clockText(c.Protected))
 	}
 	out := t.String() + "\n"
 	t = newTable("RECORDER", "ROLE", "STATE", "DISK", ">USED", ">FREE", "ALARMS")
@@ -200,6 +203,11 @@ func (v *siteView) tables(paint painter) string {
 		t.row(p.Name, "proxy", p.text(paint), "", "", "", "")
 	}
 	return out + t.String()
+}
+
+// spared reports a camera whose primary records while its spare waits.
+func (c *cameraView) spared() bool {
+	return c.Healthy == 1 && slices.ContainsFunc(c.Copies, func(cp copyView) bool { return cp.State == copyStandby })
 }
 
 func (c *copyView) text(paint painter) string {

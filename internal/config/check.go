@@ -200,7 +200,7 @@ func (c *Config) checkRecorders(r *report) {
 	}
 	for _, role := range []string{"primary", "redundant"} {
 		other := map[string]string{"primary": "redundant", "redundant": "primary"}[role]
-		if have[other] && !have[role] {
+		if have[other] && !have[role] && len(have) == 1 { // a third one is a misspelt role
 			r.add(c.nearest("recorders"), 0, "recorders", "none has role %s: every camera needs two copies", role)
 		}
 	}
