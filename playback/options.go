@@ -137,6 +137,12 @@ func (o *Options) validate() error {
 		return fmt.Errorf("playback: name %q does not match %s", o.Name, nameForm)
 	case o.Listener == nil:
 		return errors.New("playback: a listener is needed")
+	}
+	return o.validateSite()
+}
+
+func (o *Options) validateSite() error {
+	switch {
 	case len(o.Recorders) == 0:
 		return errors.New("playback: at least one recorder is needed")
 	case len(o.Recorders) > maxRecorders:

@@ -3,17 +3,28 @@ package playback
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"sync"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+
+	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/clock"
+	"github.com/duet-video/duet/internal/media"
+	"github.com/duet-video/duet/internal/nodepb"
 )
 
-// VerifyOptions say what VerifySite compares. Recorders, Cameras, Start and End are used
-// from the call on and must not be modified.
+// VerifyOptions say what VerifySite compares.
 type VerifyOptions struct {
+	// Options give the site: Recorders, Cameras, TLS and Deadlines are used.
 	Options
-	// Start and End bound what is compared, by the start of fragments. End should lie
-	// some seconds in the past: what one recorder has not committed yet counts as OnlyOne.
+	// Start and End bound what is compared. End should lie some seconds in the past:
+	// what one recorder has not committed yet counts as OnlyOne.
 	Start, End time.Time
-	// Progress is called from one goroutine, about every 1000 fragments and at the end of
+	// Progress is called from one goroutine, about every 200 fragments and at the end of
 	// each camera. May be nil.
 	Progress func(VerifyCamera)
 }
@@ -25,7 +36,8 @@ type VerifyCamera struct {
 	Fragments int64
 	// Equal: at least two copies, and all files hash to what their indexes say, which is the same.
 	Equal int64
-	// OnlyOne: one whole copy, none damaged.
+	// OnlyOne: one whole copy, not damaged. Another recorder may have a shorter one, cut
+	// off where its proxy ended.
 	OnlyOne int64
 	// Mismatch: a file hashes to something else than its index says, or two indexes disagree.
 	Mismatch int64
@@ -41,10 +53,201 @@ type VerifyCamera struct {
 	Done bool
 }
 
+const (
+	verifyEvery    = 200 // fragments between two calls of Progress
+	verifyProblems = 20
+	// verifyStall is how long a recorder may read one part from its disk.
+	verifyStall = time.Minute
+)
+
 // VerifySite asks every recorder for the hashes of its files, recomputed, and compares
-// them with its index and with the other copies. It returns one result per camera, in
-// the order of o.Cameras. Recorders that fail are named in the results; the error is for
-// options that cannot work and for a context that ended.
+// them with its index and with the other copies, one camera after another. It returns
+// one result per camera, in the order of o.Cameras. Recorders that fail are named in the
+// results; the error is for options that cannot work and for a context that ended.
 func VerifySite(ctx context.Context, o VerifyOptions) ([]VerifyCamera, error) {
-	return nil, errors.New("playback: verify is not there yet")
+	if err := o.validateSite(); err != nil {
+		return nil, err
+	}
+	if !o.Start.Before(o.End) {
+		return nil, fmt.Errorf("playback: verify from %s to %s: end must be after start", stamp{o.Start}, stamp{o.End})
+	}
+	o.Deadlines.fill()
+	clk := o.Clock
+	if clk == nil {
+		clk = clock.System()
+	}
+	p, err := newPool(&o.Options, clk, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	p.meet(ctx)
+	results := make([]VerifyCamera, 0, len(o.Cameras))
+	for _, c := range o.Cameras {
+		v := verifier{VerifyCamera: VerifyCamera{Camera: c.Name, Missing: make(map[string]string)}, progress: o.Progress}
+		v.run(ctx, p, o.Start.UnixNano(), o.End.UnixNano())
+		if err := ctx.Err(); err != nil {
+			return results, fmt.Errorf("verify %s: %w", c.Name, err)
+		}
+		v.Done = true
+		v.report()
+		results = append(results, v.VerifyCamera)
+	}
+	return results, nil
+}
+
+// meet probes every recorder once, so that it is known who has what.
+func (p *pool) meet(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, r := range p.recorders {
+		wg.Go(func() {
+			limited, cancel := context.WithTimeout(ctx, p.d.Answer)
+			defer cancel()
+			_ = r.probe(limited) // kept in the peer
+		})
+	}
+	wg.Wait()
+}
+
+type verifier struct {
+	VerifyCamera
+	progress func(VerifyCamera)
+}
+
+func (v *verifier) report() {
+	if v.progress != nil {
+		v.progress(v.VerifyCamera)
+	}
+}
+
+// verifySource is the answer of one recorder, and where it stands.
+type verifySource struct {
+	peer   *peer
+	stream grpc.ServerStreamingClient[nodepb.VerifyReply]
+	cancel context.CancelFunc
+	reply  *nodepb.VerifyReply // nil: it is over
+	ref    index.Ref
+}
+
+func (v *verifier) run(ctx context.Context, p *pool, startNS, endNS int64) {
+	var sources []*verifySource
+	for _, r := range p.holders(v.Camera) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		s := &verifySource{peer: r, cancel: cancel}
+		// A recorder that is known not to answer is not waited for again.
+		stream, err := r.recorder.Verify(ctx, &nodepb.FragmentsRequest{Camera: v.Camera, StartNs: startNS, EndNs: endNS})
+		if err != nil {
+			v.Missing[r.Name] = status.Convert(err).Message()
+			continue
+		}
+		s.stream = stream
+		sources = append(sources, s)
+	}
+	for _, s := range sources {
+		v.next(s)
+	}
+	for {
+		group := lowest(sources)
+		if len(group) == 0 {
+			return
+		}
+		v.compare(group)
+		for _, s := range group {
+			v.next(s)
+		}
+		if v.Fragments%verifyEvery == 0 {
+			v.report()
+		}
+	}
+}
+
+// next takes what the recorder says of its next fragment.
+func (v *verifier) next(s *verifySource) {
+	stall := time.AfterFunc(verifyStall, s.cancel)
+	defer stall.Stop()
+	last := s.ref
+	began := s.reply != nil
+	reply, err := s.stream.Recv()
+	s.reply = nil
+	if errors.Is(err, io.EOF) {
+		return
+	}
+	if err == nil {
+		s.ref, err = refFromProto(v.Camera, reply.GetFragment())
+	}
+	if err == nil && began && index.Compare(&s.ref, &last) <= 0 {
+		err = errors.New("its list is not sorted")
+	}
+	if err != nil {
+		v.Missing[s.peer.Name] = status.Convert(err).Message()
+		s.cancel()
+		return
+	}
+	s.reply = reply
+}
+
+// lowest returns the sources that stand at the first fragment.
+func lowest(sources []*verifySource) []*verifySource {
+	var group []*verifySource
+	for _, s := range sources {
+		if s.reply == nil {
+			continue
+		}
+		if len(group) > 0 && s.ref.Key() != group[0].ref.Key() {
+			if index.Compare(&s.ref, &group[0].ref) > 0 {
+				continue
+			}
+			group = group[:0]
+		}
+		group = append(group, s)
+	}
+	return group
+}
+
+// compare counts one fragment, of which every source of the group has a copy.
+func (v *verifier) compare(group []*verifySource) {
+	v.Fragments++
+	end := uint64(0)
+	for _, s := range group {
+		end = max(end, s.ref.End)
+	}
+	whole, unreadable, mismatch := 0, 0, 0
+	var hash media.Hash
+	var why string
+	for _, s := range group {
+		found := s.reply.GetFoundHash()
+		switch {
+		case len(found) == 0:
+			unreadable++
+			why = fmt.Sprintf("%s cannot read it: %s", s.peer.Name, s.reply.GetError())
+			continue
+		case string(found) != string(s.ref.Hash[:]):
+			mismatch++
+			why = fmt.Sprintf("on %s the file hashes to %.12x…, the index says %.12x…", s.peer.Name, found, s.ref.Hash[:])
+		case s.ref.End < end:
+			// Shorter: cut off where its proxy ended. The merge takes the longer one.
+		case whole > 0 && s.ref.Hash != hash:
+			mismatch++
+			why = fmt.Sprintf("%s has %.12x…, another recorder has %.12x…", s.peer.Name, s.ref.Hash[:], hash[:])
+		default:
+			whole++
+			hash = s.ref.Hash
+		}
+		v.Bytes += s.ref.Size
+	}
+	switch {
+	case mismatch > 0:
+		v.Mismatch++
+	case unreadable > 0:
+		v.Unreadable++
+	case whole > 1:
+		v.Equal++
+	default:
+		v.OnlyOne++
+	}
+	if why != "" && len(v.Problems) < verifyProblems {
+		r := &group[0].ref
+		v.Problems = append(v.Problems, fmt.Sprintf("%s, fragment %s+%d at %s: %s", v.Camera, r.Epoch, r.First, at(r.StartNS), why))
+	}
 }
