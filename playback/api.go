@@ -3,6 +3,7 @@ package playback
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -50,7 +51,7 @@ func (s *Service) humaConfig() huma.Config {
 }
 
 func (s *Service) register(api huma.API) {
-	problem := huma.SchemaFromType(api.OpenAPI().Components.Schemas, typeOf[Problem]())
+	problem := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
 	errs := func(codes ...int) map[string]*huma.Response {
 		m := make(map[string]*huma.Response)
 		for _, c := range codes {

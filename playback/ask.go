@@ -1,9 +1,11 @@
 package playback
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -22,7 +24,7 @@ type silence struct {
 var errSkipped = errors.New("did not answer the last probe")
 
 // ask asks recorders in parallel, each with the deadline, and returns when all of them
-// answered or failed. Those that are believed down are skipped, unless none of the
+// answered or failed; the answers are in the order of the pool. Those that are believed down are skipped, unless none of the
 // others answers: between two probes one recorder may come back and the other go away.
 // They are then asked within the same request: at once when all others have failed, or
 // beside them when half the deadline went by without an answer.
@@ -86,6 +88,7 @@ func ask[T any](ctx context.Context, deadline time.Duration, who []*peer, f func
 			}
 		}
 	}
+	slices.SortFunc(got, func(a, b answer[T]) int { return cmp.Compare(a.peer.index, b.peer.index) })
 	for _, p := range skipped {
 		err := errSkipped
 		if v := p.view(); v.Err != nil {

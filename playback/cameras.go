@@ -3,15 +3,12 @@ package playback
 import (
 	"cmp"
 	"errors"
-	"reflect"
 	"slices"
 	"time"
 
 	"github.com/duet-video/duet/internal/nodepb"
 	"github.com/duet-video/duet/internal/record"
 )
-
-func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
 // Cameras is the answer of /v1/cameras.
 type Cameras struct {

@@ -36,7 +36,6 @@ func frameNS(i int) int64 { return clipStart + int64(i)*clipFrameNS }
 
 // clip is 40 s of H.264 with B-frames, and the G.711 that goes with it.
 type clip struct {
-	dir    string
 	units  [][][]byte // NAL units of access units, in decoding order
 	pts    []int64    // Unix ns
 	sync   []bool
@@ -164,8 +163,8 @@ type footageOptions struct {
 	// cutEvery is how many frames a fragment has; cuts at frames without a key are forced.
 	// 0: a GOP.
 	cutEvery int
-	// drop reports access units (in decoding order) before which the camera session broke:
-	// a new epoch starts there.
+	// breaks are the access units (in decoding order) before which the camera session
+	// broke: a new epoch starts there.
 	breaks map[int]bool
 }
 

@@ -113,6 +113,8 @@ type fakeRecorder struct {
 	part   int // fragments per part of a listing
 }
 
+var errUnavailable = status.Error(codes.Unavailable, "the connection broke")
+
 const fakeChunk = 16 << 10
 
 func newFake(t testing.TB, name string) *fakeRecorder {

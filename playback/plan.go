@@ -204,7 +204,7 @@ func (p *planner) take(m index.Merged, fromNS int64) error {
 	p.initHolders[ref.init] |= holders
 	p.refs = append(p.refs, ref)
 	if m.EndNS > p.fromNS && m.StartNS < p.toNS {
-		if m.StartNS > p.coveredNS {
+		if m.StartNS > p.coveredNS+tickNS {
 			p.missing = append(p.missing, stretch{p.coveredNS, m.StartNS})
 		}
 		p.coveredNS = max(p.coveredNS, min(m.EndNS, p.toNS))
@@ -222,7 +222,7 @@ func (p *planner) finish(silent []silence, failed map[*peer]*index.SourceError, 
 			return nil, err
 		}
 	}
-	if p.coveredNS < p.toNS && (p.coveredNS < liveNS || p.lastEndNS == 0) {
+	if p.coveredNS+tickNS < p.toNS && (p.coveredNS < liveNS || p.lastEndNS == 0) {
 		p.missing = append(p.missing, stretch{p.coveredNS, p.toNS})
 	}
 	for _, m := range p.missing {

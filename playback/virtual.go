@@ -89,22 +89,26 @@ const (
 	edgesAtOnce    = 4
 )
 
-// tick rounds down to the timescale of video: the times in fragments are ticks, and a
-// range that starts at the time of a record shall include its sample, and one that ends
-// there shall not.
+// tickNS is a tick of video, rounded up: the precision of the ends of a range, and of the
+// end of an epoch.
+const tickNS = int64(time.Second)/90000 + 1
+
+// tick rounds down to the timescale of video, to the ns that package media gives for the
+// tick: a range that starts at the time of a record shall include its sample, and one
+// that ends there shall not.
 func tick(ns int64) int64 {
 	const hz, second = 90000, int64(time.Second)
 	s, rest := ns/second, ns%second
 	if rest < 0 {
 		s, rest = s-1, rest+second
 	}
-	return s*second + rest*hz/second*second/hz
+	return s*second + (rest*hz/second*second+hz-1)/hz
 }
 
 // ticks returns the range of ticks that is asked for, at least one.
 func ticks(span stretch) (fromNS, toNS int64) {
 	fromNS = tick(span.startNS)
-	return fromNS, max(tick(span.endNS), fromNS+int64(time.Second)/90000+1)
+	return fromNS, max(tick(span.endNS), fromNS+tickNS)
 }
 
 // makeVirtual lays the plan out. The plan must not be empty.
@@ -256,7 +260,7 @@ func (s *Service) edges(ctx context.Context, p *plan, inits []*media.Init) (map[
 			if i == p.video {
 				kind = edgeFirst
 			}
-			got[n], err = s.edge(gctx, p, i, inits, kind)
+			got[n], err = s.edge(gctx, p, i, inits, kind, p.fromNS)
 			return err
 		})
 	}
@@ -266,7 +270,30 @@ func (s *Service) edges(ctx context.Context, p *plan, inits []*media.Init) (map[
 	for n, i := range todo {
 		edges[i] = got[n]
 	}
-	return edges, s.settlePreRoll(ctx, p, inits, edges)
+	if err := s.settlePreRoll(ctx, p, inits, edges); err != nil {
+		return nil, err
+	}
+	return edges, s.settleSound(ctx, p, inits, edges)
+}
+
+// settleSound lets sound begin with the first picture where the header describes that:
+// ffmpeg shows it at 0 in any case.
+func (s *Service) settleSound(ctx context.Context, p *plan, inits []*media.Init, edges map[int]*edge) error {
+	first := edges[p.video]
+	if first == nil || first.video == nil {
+		return nil
+	}
+	for i := range p.refs {
+		if i == p.video || p.refs[i].minNS >= first.video.MinNS+int64(time.Millisecond) {
+			continue
+		}
+		e, err := s.edge(ctx, p, i, inits, edgePlain, first.video.MinNS)
+		if err != nil {
+			return err
+		}
+		edges[i] = e
+	}
+	return nil
 }
 
 // settlePreRoll decides where the fragments before the range are needed: where the first
@@ -281,7 +308,7 @@ func (s *Service) settlePreRoll(ctx context.Context, p *plan, inits []*media.Ini
 				edges[i] = &edge{}
 				continue
 			}
-			tail, err := s.edge(ctx, p, i, inits, edgePlain)
+			tail, err := s.edge(ctx, p, i, inits, edgePlain, p.fromNS)
 			if err != nil {
 				return err
 			}
@@ -289,7 +316,7 @@ func (s *Service) settlePreRoll(ctx context.Context, p *plan, inits []*media.Ini
 		}
 		return nil
 	}
-	after, err := s.edge(ctx, p, p.video, inits, edgeAfter)
+	after, err := s.edge(ctx, p, p.video, inits, edgeAfter, p.fromNS)
 	if err != nil {
 		return err
 	}
@@ -297,10 +324,10 @@ func (s *Service) settlePreRoll(ctx context.Context, p *plan, inits []*media.Ini
 	return nil
 }
 
-// edge reads fragment i and trims it to the range.
-func (s *Service) edge(ctx context.Context, p *plan, i int, inits []*media.Init, kind edgeKind) (*edge, error) {
+// edge reads fragment i and trims it to the range, from fromNS on.
+func (s *Service) edge(ctx context.Context, p *plan, i int, inits []*media.Init, kind edgeKind, fromNS int64) (*edge, error) {
 	r := &p.refs[i]
-	from, to := max(p.fromNS, r.fromNS), p.toNS
+	from, to := max(fromNS, r.fromNS), p.toNS
 	key := edgeKey{r.hash, p.inits[r.init], from, to, kind}
 	if e, ok := s.edgeCache.get(key); ok {
 		return e, nil
@@ -333,11 +360,13 @@ func trim(data []byte, r *planRef, init *media.Init, from, to int64, kind edgeKi
 		return e, nil
 	}
 	e.firstNS = trimmed.FirstNS
-	if e.bounds(parsed, from, to) && kind == edgeFirst {
-		t.Only = media.KindVideo
-		e.video = parsed.Trim(t)
-		e.videoData = e.video.Append(nil, data)[len(e.video.Head):]
-		t.Only = media.KindAudio
+	lead := e.bounds(parsed, from, to)
+	t.Only = media.KindVideo
+	if video := parsed.Trim(t); kind == edgeFirst && lead && video.MinNS != 0 {
+		e.video = video
+		e.videoData = video.Append(nil, data)[len(video.Head):]
+		e.minNS = video.MinNS
+		t.Only, t.FromNS = media.KindAudio, video.MinNS
 		trimmed = parsed.Trim(t)
 	}
 	if trimmed.Size > 0 {
