@@ -150,10 +150,16 @@ func (s *Store) get(key []byte, f func(value []byte) error) error {
 	return s.readErr(errors.Join(f(value), closer.Close()))
 }
 
-// Spans returns the spans of a camera that overlap [startNS, endNS), whole, and the
-// nearest one before and after, if any: a timeline needs them to say why something is
-// missing at its edges. Sorted by start time, epoch, first offset.
+// Spans returns the spans of a camera that overlap [startNS, endNS), whole, sorted by
+// start time, epoch, first offset.
 func (s *Store) Spans(camera string, startNS, endNS int64) ([]Span, error) {
+	spans, err := s.SpansAround(camera, startNS, endNS)
+	return slices.DeleteFunc(spans, func(p Span) bool { return p.EndNS <= startNS || p.StartNS >= endNS }), err
+}
+
+// SpansAround is Spans, and the nearest one before and after, if any: a timeline needs
+// them to say why something is missing at its edges, and whether it is still to come.
+func (s *Store) SpansAround(camera string, startNS, endNS int64) ([]Span, error) {
 	if startNS >= endNS {
 		return nil, nil
 	}

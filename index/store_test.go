@@ -164,9 +164,18 @@ func TestThirtyDaysAreAHandfulOfSpans(t *testing.T) {
 		{30000, 30001, []Span{c}},
 		{200, 100, nil},
 	} {
-		spans, err = s.Spans("gate", t0+q.from*second, t0+q.to*second)
+		spans, err = s.SpansAround("gate", t0+q.from*second, t0+q.to*second)
 		require.NoError(t, err)
 		require.Equal(t, q.want, spans, "%d-%d", q.from, q.to)
+		var overlap []Span
+		for _, p := range q.want {
+			if p.StartNS < t0+q.to*second && p.EndNS > t0+q.from*second {
+				overlap = append(overlap, p)
+			}
+		}
+		spans, err = s.Spans("gate", t0+q.from*second, t0+q.to*second)
+		require.NoError(t, err)
+		require.ElementsMatch(t, overlap, spans, "%d-%d", q.from, q.to)
 	}
 
 	epochs, err := s.Epochs("gate")

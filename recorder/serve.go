@@ -136,7 +136,7 @@ func (s *server) Spans(_ context.Context, q *nodepb.SpansRequest) (*nodepb.Spans
 	if err := checkRange(q.GetStartNs(), q.GetEndNs()); err != nil {
 		return nil, err
 	}
-	spans, err := st.Spans(q.GetCamera(), q.GetStartNs(), q.GetEndNs())
+	spans, err := st.SpansAround(q.GetCamera(), q.GetStartNs(), q.GetEndNs())
 	if err != nil {
 		return nil, s.fail("list spans of camera "+q.GetCamera(), err)
 	}

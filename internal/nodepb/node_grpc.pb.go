@@ -41,7 +41,8 @@ type RecorderClient interface {
 	// Fragments lists the durable fragments of a camera that overlap [start, end),
 	// sorted by start time, epoch, first offset.
 	Fragments(ctx context.Context, in *FragmentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[FragmentsReply], error)
-	// Spans lists the coarse spans of a camera that overlap [start, end), sorted.
+	// Spans lists the coarse spans of a camera that overlap [start, end), and the nearest
+	// one before and after: they say why something is missing at its edges. Sorted.
 	Spans(ctx context.Context, in *SpansRequest, opts ...grpc.CallOption) (*SpansReply, error)
 	// Read returns the bytes of a fragment (moof and mdat), in chunks, in order.
 	Read(ctx context.Context, in *ReadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadReply], error)
@@ -158,7 +159,8 @@ type RecorderServer interface {
 	// Fragments lists the durable fragments of a camera that overlap [start, end),
 	// sorted by start time, epoch, first offset.
 	Fragments(*FragmentsRequest, grpc.ServerStreamingServer[FragmentsReply]) error
-	// Spans lists the coarse spans of a camera that overlap [start, end), sorted.
+	// Spans lists the coarse spans of a camera that overlap [start, end), and the nearest
+	// one before and after: they say why something is missing at its edges. Sorted.
 	Spans(context.Context, *SpansRequest) (*SpansReply, error)
 	// Read returns the bytes of a fragment (moof and mdat), in chunks, in order.
 	Read(*ReadRequest, grpc.ServerStreamingServer[ReadReply]) error
