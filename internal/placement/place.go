@@ -20,10 +20,9 @@ type node struct {
 // copyOf is a camera with what is decided of it.
 type copyOf struct {
 	*Camera
-	index    int
-	rate     int64
-	pair     [2]*node // primary, redundant
-	overload [2]bool  // placed where it does not fit
+	index int
+	rate  int64
+	pair  [2]*node // primary, redundant
 }
 
 // planner holds the state of one call of New.
@@ -118,7 +117,7 @@ func (p *planner) placeRole(copy int, order []*copyOf) {
 		n := slices.MinFunc(pool, func(a, b *node) int {
 			return cmp.Or(cmp.Compare(float64(a.sum())/a.weight, float64(b.sum())/b.weight), cmp.Compare(a.Name, b.Name))
 		})
-		c.pair[copy], c.overload[copy] = n, true
+		c.pair[copy] = n
 		n.add(c, copy)
 	}
 }
@@ -206,8 +205,10 @@ func nearness(n, other *node) int {
 }
 
 // slack is how much more than its share a recorder takes before the next one by score
-// gets the camera. Less of it: more balance, and more cameras that move.
-const slack = 1.25
+// gets the camera. Less of it: more balance, and more cameras that move when a recorder
+// comes or goes. With 100 cameras of different rates on 8 recorders, 1.05 moves 2.3
+// times those that must, 1.15 1.7 times, 1.25 1.4 times.
+const slack = 1.15
 
 // level is how far n would be over its share with one more camera: 0 within the slack,
 // 1 within the slack and one camera, which some recorder always is when all are open to
@@ -287,10 +288,8 @@ func (p *planner) plan() *Plan {
 	for _, c := range p.cameras {
 		a, b := c.pair[first], c.pair[second]
 		plan.Cameras[c.Name] = Pair{Primary: a.Name, Redundant: b.Name, Copies: cmp.Or(c.Copies, Dual)}
-		if a.Zone != "" && a.Zone == b.Zone {
-			plan.Warnings = append(plan.Warnings, sameZone(c))
-		}
 	}
+	plan.Warnings = p.sameZone()
 	for _, n := range p.nodes {
 		l := Load{Recorder: *n.Recorder, Cameras: n.cameras, Bitrate: n.sum(), Peak: n.peak()}
 		if l.Bitrate > 0 {

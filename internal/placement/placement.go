@@ -9,7 +9,7 @@
 //   - The copies are in different zones, when a recorder in another zone has room.
 //   - The cameras of a role are spread by bit rate in proportion to capacity: where
 //     neither hands, zones nor capacities stand against it, no recorder gets more than
-//     1.25 times its share and one camera.
+//     1.15 times its share and one camera.
 //   - When a recorder comes or goes, few cameras move but those that must (weighted
 //     rendezvous hashing with bounded loads).
 package placement
@@ -84,8 +84,8 @@ type Plan struct {
 	Cameras map[string]Pair
 	// Loads has every recorder, in the order given.
 	Loads []Load
-	// Warnings has what is allowed and unwise: copies in one zone. In the order of the
-	// cameras given.
+	// Warnings has what is allowed and unwise, one for each zone that has both copies of
+	// some cameras. Each names the first of them, and is in the order of the input.
 	Warnings []*Problem
 }
 

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -118,22 +119,14 @@ func (p *planner) checkLeft(copy int, pool []*node, left []*copyOf) {
 	if len(left) == 0 {
 		return
 	}
-	free := slices.Clone(pool)
-	slices.SortStableFunc(free, func(a, b *node) int { return int(min(max(b.room()-a.room(), -1), 1)) })
-	room := make([]string, len(free))
 	capacity := int64(0)
-	for i, n := range free {
-		room[i] = fmt.Sprintf("%s has %s of %s left", n.Name, rate(max(n.room(), 0)), rate(n.Capacity))
+	for _, n := range pool {
 		capacity = add(capacity, n.Capacity)
-	}
-	what := "recorder"
-	if len(pool) > 1 {
-		what += "s"
 	}
 	if len(left) <= few {
 		for _, c := range left {
 			p.cameraProblem(c, "", "camera %s needs %s, and no %s recorder has room for it (%s): add a %s recorder, raise a capacity, or lower the camera's bit rate",
-				c.Name, rate(c.rate), roles[copy], list(room, "and"), roles[copy])
+				c.Name, rate(c.rate), roles[copy], roomOf(pool), roles[copy])
 		}
 		return
 	}
@@ -144,16 +137,48 @@ func (p *planner) checkLeft(copy int, pool []*node, left []*copyOf) {
 	for _, c := range left {
 		more = add(more, c.rate)
 	}
-	p.recorderProblem(nil, "the %s %s cannot take %d of %s: all need %s, their capacity is %s in all, and %s find no room (%s): add a %s recorder, raise capacities, or lower bit rates",
-		roles[copy], what, len(left), count(len(p.cameras)), rate(need), rate(capacity), rate(more), list(room, "and"), roles[copy])
+	p.recorderProblem(nil, "%d of %s find no room on the %s recorders: they need %s, all need %s, and the capacity is %s in all (%s): add a %s recorder, raise capacities, or lower bit rates",
+		len(left), count(len(p.cameras)), roles[copy], rate(more), rate(need), rate(capacity), roomOf(pool), roles[copy])
+}
+
+// roomOf says which recorders have something left, the most first.
+func roomOf(pool []*node) string {
+	pool = slices.DeleteFunc(slices.Clone(pool), func(n *node) bool { return n.room() <= 0 })
+	if len(pool) == 0 {
+		return "nothing is left"
+	}
+	slices.SortStableFunc(pool, func(a, b *node) int { return cmp.Compare(b.room(), a.room()) })
+	left := make([]string, len(pool))
+	for i, n := range pool {
+		left[i] = fmt.Sprintf("%s on %s", rate(n.room()), n.Name)
+	}
+	return "left: " + list(left, "and")
 }
 
 func (n *node) room() int64 { return n.Capacity - n.peak() }
 
-func sameZone(c *copyOf) *Problem {
-	a, b := c.pair[first], c.pair[second]
-	return &Problem{Camera: c.Name, Recorder: b.Name, Message: fmt.Sprintf(
-		"both copies of camera %s are in zone %s (%s, %s): what takes the zone takes both", c.Name, a.Zone, a.Name, b.Name)}
+// sameZone has a warning for each zone that has both copies of cameras.
+func (p *planner) sameZone() []*Problem {
+	var zones []string // in the order of the cameras
+	names := make(map[string][]string)
+	for _, c := range p.cameras {
+		zone := c.pair[first].Zone
+		if zone == "" || zone != c.pair[second].Zone {
+			continue
+		}
+		if names[zone] == nil {
+			zones = append(zones, zone)
+		}
+		names[zone] = append(names[zone], c.Name)
+	}
+	var all []*Problem
+	for _, zone := range zones {
+		in := names[zone]
+		all = append(all, &Problem{Camera: in[0], Message: fmt.Sprintf(
+			"both copies of %s (%s) are in zone %s, and what takes the zone takes both: add a redundant recorder in another zone, or capacity there, or give recorders by hand",
+			count(len(in)), list(in, "and"), zone)})
+	}
+	return all
 }
 
 func count(cameras int) string {
