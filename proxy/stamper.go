@@ -152,10 +152,8 @@ func (s *stamper) learn(t int64) {
 // advance moves the front to x, which arrived at t.
 func (s *stamper) advance(x, t int64) {
 	closed := s.arrival.add(x, t)
-	if closed && !s.learning {
-		s.arrival.estimate(steadyRateStep)
-	} else if closed {
-		s.arrival.estimate(1)
+	if closed {
+		s.arrival.estimate(!s.learning)
 	}
 	last := s.knots.last()
 	if float64(x-last.x)*s.nominal >= float64(knotNS) {

@@ -16,7 +16,9 @@ const (
 	// rateMin and rateMax bound the estimated rate against the declared one: cameras
 	// that count 25 frames a second and deliver 13 exist.
 	rateMin, rateMax = 0.5, 2.0
-	// steadyRateStep bounds how much the rate changes per window once f has settled.
+	// steadyRateStep bounds how much the rate changes per window once f has settled and
+	// the baseline is long. While it is short, the rate may still be wrong by the jitter
+	// over the baseline, and a quarter of that is made good per window.
 	steadyRateStep = 100e-6
 )
 
@@ -96,8 +98,8 @@ func (a *arrivals) line(x int64, n int) (t int64, mature bool) {
 	return best.t + int64(float64(x-best.x)*a.rate), a.n > first
 }
 
-// estimate sets the rate anew, moving it by at most maxStep of the declared one.
-func (a *arrivals) estimate(maxStep float64) {
+// estimate sets the rate anew; slowly where f has settled.
+func (a *arrivals) estimate(settled bool) {
 	first := a.first()
 	if a.n-first < 2 {
 		return
@@ -107,16 +109,21 @@ func (a *arrivals) estimate(maxStep float64) {
 	if span < baselineNS || newest.x <= oldest.x {
 		return
 	}
-	deviation := a.hullRate(first)/a.nominal - 1
-	spread := 0.0
+	jitter := 0.0
 	for i := first; i < a.n; i++ {
-		spread += a.spread[i%windowCount]
+		jitter += a.spread[i%windowCount]
 	}
-	if s := deviation * float64(span) / (jitterNS + spread/float64(a.n-first)); s != 0 {
+	noise := (jitterNS + jitter/float64(a.n-first)) / float64(span)
+	deviation := a.hullRate(first)/a.nominal - 1
+	if s := deviation / noise; s != 0 {
 		deviation *= s * s / (1 + s*s)
 	}
 	want := min(max(1+deviation, rateMin), rateMax) * a.nominal
-	step := maxStep * a.nominal
+	if !settled {
+		a.rate = want
+		return
+	}
+	step := max(steadyRateStep, noise/4) * a.nominal
 	a.rate += min(max(want-a.rate, -step), step)
 }
 
