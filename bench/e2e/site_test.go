@@ -110,10 +110,7 @@ func newSite(t testing.TB, o siteOptions) *site {
 	require.NoError(t, os.WriteFile(s.config, []byte(y.String()), 0o600))
 
 	add := func(role, name string) {
-		s.procs[name] = &process{
-			name: name, args: []string{role, "-c", s.config, "--name", name},
-			log: filepath.Join(dir, name+".log"),
-		}
+		s.procs[name] = newProcess(s, role, name, s.config)
 		s.order = append(s.order, name)
 	}
 	add("proxy", "p1")
@@ -141,6 +138,14 @@ func newSite(t testing.TB, o siteOptions) *site {
 		_ = os.RemoveAll(dir)
 	})
 	return s
+}
+
+// newProcess describes a node of the site; it is not started.
+func newProcess(s *site, role, name, config string) *process {
+	return &process{
+		name: name, args: []string{role, "-c", config, "--name", name},
+		log: filepath.Join(s.dir, name+".log"),
+	}
 }
 
 // startSite starts a site and waits until both copies of every camera are being recorded.
