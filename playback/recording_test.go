@@ -88,13 +88,18 @@ func samples(t testing.TB, file []byte, startNS int64) map[media.Kind][]shown {
 	out := make(map[media.Kind][]shown)
 	moov, rest := splitFile(t, file)
 	show := func(kind media.Kind, trak *mp4.TrakBox, pts int64, b []byte) {
-		e := &mp4.ElstEntry{}
+		e, late := &mp4.ElstEntry{}, int64(0)
 		if trak.Edts != nil {
-			e = &trak.Edts.Elst[0].Entries[0]
+			entries := trak.Edts.Elst[0].Entries
+			if len(entries) == 2 {
+				require.Equal(t, int64(-1), entries[0].MediaTime)
+				late = int64(entries[0].SegmentDuration) * 1e6
+			}
+			e = &entries[len(entries)-1]
 		}
 		ts := int64(trak.Mdia.Mdhd.Timescale)
 		if at := pts - e.MediaTime; at >= 0 && at*1000/ts < int64(e.SegmentDuration) {
-			out[kind] = append(out[kind], shown{startNS + at*int64(time.Second)/ts, string(b)})
+			out[kind] = append(out[kind], shown{startNS + late + at*int64(time.Second)/ts, string(b)})
 		}
 	}
 	// Samples that the header describes are in one chunk.

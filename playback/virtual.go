@@ -164,7 +164,7 @@ func (v *virtual) lay(edges map[int]*edge, ed *media.Edit) {
 	show := func(decodeNS, minNS, maxNS int64) {
 		firstNS = min(firstNS, decodeNS)
 		if maxNS > minNS {
-			v.startNS = min(v.startNS, tick(minNS))
+			v.startNS = min(v.startNS, minNS)
 			v.endNS = max(v.endNS, maxNS)
 		}
 	}
@@ -198,7 +198,13 @@ func (v *virtual) lay(edges map[int]*edge, ed *media.Edit) {
 		at += sec.size
 	}
 	v.endNS = min(v.endNS, nextNS)
-	v.baseNS = firstNS - ed.LeadNS
+	if ed.First != nil && ed.First.Size > 0 {
+		// Video that the header describes starts whole milliseconds after the presentation.
+		const ms = int64(time.Millisecond)
+		late := max(ed.First.MinNS-v.startNS, 0)
+		v.startNS = ed.First.MinNS - (late+ms-1)/ms*ms
+	}
+	v.baseNS = min(firstNS-ed.LeadNS, v.startNS)
 	ed.BaseNS, ed.StartNS, ed.EndNS = v.baseNS, v.startNS, v.endNS
 }
 

@@ -28,7 +28,7 @@ func FromMP4(r io.Reader, h *Header, startNS int64) ([]AccessUnit, error) {
 		if startNS == 0 {
 			return 0
 		}
-		return startNS + t.ns(pts-t.mediaTime)
+		return startNS + t.lateNS + t.ns(pts-t.mediaTime)
 	})
 }
 
@@ -90,6 +90,8 @@ type mp4Track struct {
 	little    bool            // LPCM is little endian
 	// What is shown: mediaTime ≤ presentation time < mediaEnd.
 	mediaTime, mediaEnd int64
+	// lateNS is how much later than the presentation the track starts (an empty edit).
+	lateNS int64
 	next                int64 // where the decode time of the next sample may begin
 }
 
@@ -202,6 +204,10 @@ func (t *mp4Track) edits(trak *mp4.TrakBox, movieScale int64) error {
 	for _, list := range trak.Edts.Elst {
 		for _, e := range list.Entries {
 			if e.MediaTime < 0 {
+				if shown > 0 {
+					return errors.New("an empty edit after another one")
+				}
+				t.lateNS += int64(e.SegmentDuration) * int64(time.Second) / max(movieScale, 1)
 				continue
 			}
 			if shown++; shown > 1 {

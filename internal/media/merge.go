@@ -25,10 +25,9 @@ type Edit struct {
 	// First is what a Trim with Only: KindVideo left of the first fragment, of source
 	// FirstSource and window FirstWindowNS; nil: all samples are in fragments. Its
 	// samples are described in the header instead of in a moof, because it is only there
-	// that ffmpeg leaves out what the edit list hides. StartNS must be First.MinNS,
-	// because ffmpeg shows the first sample at 0 in any case, and sound must be trimmed
-	// to start there. Header then ends with the header
-	// of an mdat: the bytes of First.Ranges must follow, and then the other fragments,
+	// that ffmpeg leaves out what the edit list hides. StartNS must be
+	// whole milliseconds before First.MinNS: by so much the track starts late (an empty
+	// edit). Header then ends with the header of an mdat: the bytes of First.Ranges must follow, and then the other fragments,
 	// that with the rest of the first one (Only: KindAudio) included.
 	First         *Trimmed
 	FirstSource   int
@@ -116,8 +115,8 @@ func MergeInits(sources []*Init, e Edit) (*Merged, error) {
 		m.Header = appendMoov(ftyp(), tracks, mv)
 		return m, nil
 	}
-	if e.StartNS != e.First.MinNS {
-		return nil, fmt.Errorf("merge init headers: start %d is not that of the first sample, %d", e.StartNS, e.First.MinNS)
+	if late := e.First.MinNS - e.StartNS; late < 0 || late%1e6 != 0 {
+		return nil, fmt.Errorf("merge init headers: the first video starts %d ns after the presentation, want whole milliseconds", late)
 	}
 	if err := m.leadIn(tracks, e); err != nil {
 		return nil, fmt.Errorf("merge init headers: %w", err)
@@ -159,6 +158,8 @@ func (m *Merged) leadIn(tracks []moovTrack, e Edit) error {
 		for j := range tracks {
 			if t := &tracks[j]; t.id == to.TrackID {
 				t.run, t.runDescription, t.runLead = run, to.Description, to.lead
+				t.mediaTime = shift(e.First.MinNS, e.BaseNS, t.timescale)
+				t.emptyMS = (e.First.MinNS - e.StartNS) / 1e6
 				skip += t.squeeze(t.mediaTime - skip)
 				t.mediaTime -= skip
 			}

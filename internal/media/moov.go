@@ -9,6 +9,7 @@ type moovTrack struct {
 	width, height int
 	entries       [][]byte // sample entries, whole boxes
 	mediaTime     int64    // where the presentation starts, in ticks; 0: at the start
+	emptyMS       int64    // the track starts so much later than the presentation
 
 	// Samples that are described here, one chunk at an offset in the file; nil: none.
 	run            *trackRun
@@ -117,9 +118,19 @@ func (w *boxWriter) track(t *moovTrack, m movie) {
 		if m.edit {
 			w.box("edts", func() {
 				w.full("elst", 1, 0, func() {
-					w.u32(1, 0, uint32(m.durationMS))
-					w.b = binary.BigEndian.AppendUint64(w.b, uint64(t.mediaTime))
-					w.u16(1, 0) // rate
+					edit := func(durationMS, mediaTime int64) {
+						w.u32(0, uint32(durationMS))
+						w.b = binary.BigEndian.AppendUint64(w.b, uint64(mediaTime))
+						w.u16(1, 0) // rate
+					}
+					if t.emptyMS == 0 {
+						w.u32(1)
+						edit(m.durationMS, t.mediaTime)
+						return
+					}
+					w.u32(2)
+					edit(t.emptyMS, -1) // an empty edit
+					edit(max(m.durationMS-t.emptyMS, 0), t.mediaTime)
 				})
 			})
 		}
