@@ -13,7 +13,8 @@ import (
 	"github.com/Eyevinn/mp4ff/mp4"
 )
 
-// FromMP4 reads the access units of a fragmented MP4 file, in its order, for comparison
+// FromMP4 reads the access units of a fragmented MP4 file, in its order (samples of the
+// header first), for comparison
 // with the ledger that has the header. What its edit lists do not show is marked as
 // pre-roll. startNS is the capture time at which the presentation begins (Unix ns), 0
 // when that is not known: then no capture times are either.
@@ -83,6 +84,7 @@ const windowAt = 72
 type mp4Track struct {
 	id        uint32
 	trex      *mp4.TrexBox
+	stbl      *mp4.StblBox
 	index     int // in the ledger
 	codec     Codec
 	timescale int64
@@ -92,7 +94,7 @@ type mp4Track struct {
 	mediaTime, mediaEnd int64
 	// lateNS is how much later than the presentation the track starts (an empty edit).
 	lateNS int64
-	next                int64 // where the decode time of the next sample may begin
+	next   int64 // where the decode time of the next sample may begin
 }
 
 func (t *mp4Track) ns(ticks int64) int64 {
@@ -123,6 +125,16 @@ func (h *Header) units(f *mp4.File, capture func(*mp4Track, []byte, int64) int64
 			moof = b
 		case *mp4.MdatBox:
 			if moof == nil {
+				for _, t := range tracks {
+					units, err := h.headerUnits(t, b)
+					if err != nil {
+						return nil, fmt.Errorf("track %d, samples of the header: %w", t.id, err)
+					}
+					for i := range units {
+						units[i].CaptureNS = capture(t, nil, units[i].CaptureNS)
+					}
+					out = append(out, units...)
+				}
 				continue
 			}
 			for _, t := range tracks {
@@ -146,10 +158,48 @@ func (h *Header) units(f *mp4.File, capture func(*mp4Track, []byte, int64) int64
 	return out, nil
 }
 
+// headerUnits returns the access units of samples that the moov describes and that are in
+// the mdat; their CaptureNS is the presentation time in the track's timescale.
+func (h *Header) headerUnits(t *mp4Track, mdat *mp4.MdatBox) ([]AccessUnit, error) {
+	stbl := t.stbl
+	n := stbl.Stsz.GetNrSamples()
+	if n == 0 {
+		return nil, nil
+	}
+	t.stbl = &mp4.StblBox{Stsz: &mp4.StszBox{}} // once
+	if stbl.Stco == nil || len(stbl.Stco.ChunkOffset) != 1 {
+		return nil, errors.New("not one chunk")
+	}
+	at := uint64(stbl.Stco.ChunkOffset[0]) - mdat.PayloadAbsoluteOffset()
+	var out []AccessUnit
+	for i := uint32(1); i <= n; i++ {
+		size := uint64(stbl.Stsz.GetSampleSize(int(i)))
+		if at+size > uint64(len(mdat.Data)) {
+			return nil, fmt.Errorf("sample %d is not in the mdat", i)
+		}
+		dts, dur := stbl.Stts.GetDecodeTime(i)
+		s := mp4.FullSample{Sample: mp4.Sample{Dur: dur, Size: uint32(size), Flags: mp4.NonSyncSampleFlags}, DecodeTime: dts, Data: mdat.Data[at : at+size]}
+		if stbl.Stss == nil || stbl.Stss.IsSyncSample(i) {
+			s.Flags = mp4.SyncSampleFlags
+		}
+		if stbl.Ctts != nil {
+			s.CompositionTimeOffset = stbl.Ctts.GetCompositionTimeOffset(i)
+		}
+		a, err := h.unit(t, &s)
+		if err != nil {
+			return nil, fmt.Errorf("sample %d: %w", i, err)
+		}
+		a.CaptureNS = s.PresentationTime()
+		out = append(out, a)
+		at += size
+	}
+	return out, nil
+}
+
 func (h *Header) tracks(moov *mp4.MoovBox) ([]*mp4Track, error) {
 	var out []*mp4Track
 	for _, trak := range moov.Traks {
-		t := &mp4Track{id: trak.Tkhd.TrackID, timescale: int64(trak.Mdia.Mdhd.Timescale), index: -1}
+		t := &mp4Track{id: trak.Tkhd.TrackID, timescale: int64(trak.Mdia.Mdhd.Timescale), index: -1, stbl: trak.Mdia.Minf.Stbl}
 		entries := trak.Mdia.Minf.Stbl.Stsd.Children
 		if len(entries) == 0 || t.timescale == 0 {
 			return nil, fmt.Errorf("track %d: no sample entry or no timescale", t.id)
