@@ -140,7 +140,7 @@ func (b *Builder) Finish(cut *record.Record, closed bool) (*Fragment, error) {
 		return nil, fmt.Errorf("fragment %s+%d: no records", b.epoch, b.first)
 	}
 	for _, t := range b.tracks {
-		t.finish()
+		t.finish(cut == nil)
 	}
 	flags := b.flags
 	if cut == nil && !closed {
@@ -166,7 +166,7 @@ func (b *Builder) Finish(cut *record.Record, closed bool) (*Fragment, error) {
 		if len(t.samples) == 0 {
 			continue
 		}
-		end := trackEnd{nominal: t.nominal(b.header.timescale[i])}
+		end := trackEnd{nominal: t.nominal(b.header.timescale[i]), follows: cut != nil}
 		if cut != nil && i == b.cutTrack {
 			end.cutNS = cut.CaptureNS
 		}

@@ -61,34 +61,39 @@ func TestVideoWithBFramesIsStoredUnchangedAndDecodes(t *testing.T) {
 // are no access unit.
 func TestPictureWithoutAWholeSliceIsNoSample(t *testing.T) {
 	for _, c := range []*clip{h264BFrames(t), h265BFrames(t)} {
-		t.Run(string(c.codec), func(t *testing.T) {
-			records := c.records(t, encodeDescription(t, c.track()))
-			// The cut picture is large: AUD, sets, SEI, then slices in many packets.
-			first := 0
-			for first+1 < len(records) && !records[first+1].Flags.Has(record.AccessUnit) {
-				first++
-			}
-			require.Greater(t, first, 3, "the key frame is in several packets")
-			b := NewBuilder("gate")
-			b.Begin(record.Epoch{1}, 0)
-			// The second picture: the first one's packets again, later, without the last.
-			for i, r := range records[:first+1] {
-				require.NoError(t, b.Push(uint64(i), &r))
-			}
-			for i, r := range records[:first] {
-				r.Flags &^= record.Cut
-				r.Ext = nil
-				r.CaptureNS += 40e6
-				require.NoError(t, b.Push(uint64(first+1+i), &r))
-			}
-			f, err := b.Finish(nil, true)
-			require.NoError(t, err)
-			init, err := ParseInit(f.Init)
-			require.NoError(t, err)
-			p, err := ParseFragment(f.Moof, f.Info.Size, init, f.Info.WindowNS)
-			require.NoError(t, err)
-			require.Len(t, p.Tracks[0].Samples, 1)
-			require.NotZero(t, f.Info.Flags&(Malformed|PacketLoss))
-		})
+		for what, keep := range map[string]func(int) int{
+			"without its last packet": func(n int) int { return n },
+			"only its first packet":   func(int) int { return 1 },
+		} {
+			t.Run(string(c.codec)+" "+what, func(t *testing.T) {
+				records := c.records(t, encodeDescription(t, c.track()))
+				// The cut picture is large: AUD, sets, SEI, then slices in many packets.
+				first := 0
+				for first+1 < len(records) && !records[first+1].Flags.Has(record.AccessUnit) {
+					first++
+				}
+				require.Greater(t, first, 3, "the key frame is in several packets")
+				b := NewBuilder("gate")
+				b.Begin(record.Epoch{1}, 0)
+				// The second picture: the first of these packets again, later.
+				for i, r := range records[:first+1] {
+					require.NoError(t, b.Push(uint64(i), &r))
+				}
+				for i, r := range records[:keep(first)] {
+					r.Flags &^= record.Cut
+					r.Ext = nil
+					r.CaptureNS += 40e6
+					require.NoError(t, b.Push(uint64(first+1+i), &r))
+				}
+				f, err := b.Finish(nil, true)
+				require.NoError(t, err)
+				init, err := ParseInit(f.Init)
+				require.NoError(t, err)
+				p, err := ParseFragment(f.Moof, f.Info.Size, init, f.Info.WindowNS)
+				require.NoError(t, err)
+				require.Len(t, p.Tracks[0].Samples, 1)
+				require.NotZero(t, f.Info.Flags&(Malformed|PacketLoss))
+			})
+		}
 	}
 }

@@ -29,6 +29,7 @@ func floorNS(ticks int64, timescale uint32) int64 {
 type trackEnd struct {
 	cutNS   int64 // capture time of the next one, 0 when it is not known
 	nominal int64 // nominal duration in ticks, 0 when it is not known
+	follows bool  // another fragment of the epoch does
 }
 
 // addRun adds the samples of a track to the moof that is being made and returns when,
@@ -90,6 +91,13 @@ func (b *Builder) addRun(i int, t *trackBuilder, window int64, end trackEnd) int
 			length = ticks
 		}
 	}
+	if t.desc.Kind == KindAudio && end.follows && end.cutNS == 0 {
+		// When the next one starts is not known. It may be a little earlier than nominal:
+		// capture time follows a clock that is corrected by 500 ppm, and ticks are rounded.
+		// A decode time that lies before the end of the last sample is wrong (ISO/IEC
+		// 14496-12 8.8.12); a hole of 0.4 % of a sample is nothing.
+		length = max(length-max(length/256, 1), 1)
+	}
 	out[len(out)-1].duration = uint32(length)
 
 	decode := int32(0)
@@ -123,10 +131,15 @@ func (t *trackBuilder) nominal(timescale uint32) int64 {
 }
 
 // finish ends the last access unit. What is still open then goes on behind the cut, or
-// its end is lost.
-func (t *trackBuilder) finish() {
+// its end is lost. last: nothing follows, so that an access unit without a slice is what
+// is left of one.
+func (t *trackBuilder) finish(last bool) {
 	if t.open != closed && (t.marked || t.desc.Codec != AAC) {
 		t.drop(PacketLoss)
+	}
+	if last && t.unit && !t.unitSlice && (t.desc.Codec == H264 || t.desc.Codec == H265) {
+		t.unitTorn = true
+		t.flags |= PacketLoss
 	}
 	t.endUnit()
 }
