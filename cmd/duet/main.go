@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/rs/zerolog"
 
 	"github.com/duet-video/duet/internal/config"
 )
@@ -52,6 +53,7 @@ type app struct {
 }
 
 func main() {
+	zerolog.DurationFieldFormat = zerolog.DurationFormatString // "1.5s", rather than a number without its unit
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second Ctrl-C ends the process at once
 	code := execute(ctx, os.Args[1:], os.Stdout, os.Stderr)

@@ -144,7 +144,10 @@ func defaults() *Config {
 
 // complete fills in what depends on other keys. Paths are relative to the file.
 func (c *Config) complete() {
-	dir := filepath.Dir(c.file.name)
+	dir, err := filepath.Abs(filepath.Dir(c.file.name))
+	if err != nil { // the working directory is gone: as good as can be had
+		dir = filepath.Dir(c.file.name)
+	}
 	rel := func(p *string) {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
