@@ -60,6 +60,7 @@ type recorderView struct {
 const (
 	copyRecording = "recording" // durable within the last 10 s of the camera
 	copyBehind    = "behind"    // connected, but not that far
+	copyWaiting   = "waiting"   // connected, and the camera has not sent anything yet
 	copyStandby   = "standby"   // a spare that is not needed
 	copyUnlinked  = "unlinked"  // its recorder answers, and is not connected to the proxy
 	copyDown      = "down"      // its recorder does not answer
@@ -99,7 +100,7 @@ func (a *answers) node(name string) nodeView {
 
 func (m *monitor) cameraView(a *answers, name, proxy string, now time.Time) cameraView {
 	v := cameraView{Name: name, Proxy: proxy, State: "unknown"}
-	last := now
+	last, sent := now, true
 	var px *nodepb.ProxyCamera
 	for _, c := range a.proxies[proxy].GetCameras() {
 		if c.GetCamera() == name {
@@ -109,7 +110,7 @@ func (m *monitor) cameraView(a *answers, name, proxy string, now time.Time) came
 	if px != nil {
 		v.State, v.Error, v.Tracks = px.GetState(), px.GetError(), px.GetTracks()
 		v.LastPacket = instant(px.GetLastPacketNs())
-		if v.LastPacket != nil {
+		if sent = v.LastPacket != nil; sent {
 			last = *v.LastPacket
 		}
 	}
@@ -136,7 +137,7 @@ func (m *monitor) cameraView(a *answers, name, proxy string, now time.Time) came
 			c.Behind = max(last.Sub(*c.Protected).Seconds(), 0)
 		}
 		spare := pair.Copies == "spare" && c.Role == "redundant"
-		c.State = copyState(a.err[c.Recorder] != nil, connected, spare, c.Protected, last)
+		c.State = copyState(a.err[c.Recorder] != nil, connected, spare, sent, c.Protected, last)
 		if c.State == copyRecording {
 			v.Healthy++
 		}
@@ -148,7 +149,7 @@ func (m *monitor) cameraView(a *answers, name, proxy string, now time.Time) came
 	return v
 }
 
-func copyState(down, connected, spare bool, durable *time.Time, last time.Time) string {
+func copyState(down, connected, spare, sent bool, durable *time.Time, last time.Time) string {
 	fresh := durable != nil && last.Sub(*durable) < healthyWithin
 	switch {
 	case down:
@@ -159,6 +160,8 @@ func copyState(down, connected, spare bool, durable *time.Time, last time.Time) 
 		return copyRecording
 	case spare:
 		return copyStandby
+	case !sent:
+		return copyWaiting
 	}
 	return copyBehind
 }
@@ -173,6 +176,7 @@ func instant(ns int64) *time.Time {
 
 // tables renders the view; paint colours a word, or does not.
 func (v *siteView) tables(paint painter) string {
+	reasons := ""
 	t := newTable("CAMERA", "STATE", "TRACKS", "PRIMARY", "REDUNDANT", "COPIES", "PROTECTED UNTIL")
 	for _, c := range v.Cameras {
 		cells := map[string]string{}
@@ -187,14 +191,13 @@ func (v *siteView) tables(paint painter) string {
 		case c.Healthy >= 2:
 			colour = green
 		}
-		state := c.State
 		if c.Error != "" {
-			state += ": " + shorten(c.Error, 40)
+			reasons += c.Name + ": " + c.Error + "\n"
 		}
-		t.row(c.Name, paint.by(map[bool]ansi{true: green, false: red}[c.State == "live"], state), shorten(joinTracks(c.Tracks), 24),
+		t.row(c.Name, paint.by(map[bool]ansi{true: green, false: red}[c.State == "live"], c.State), shorten(joinTracks(c.Tracks), 24),
 			cells["primary"], cells["redundant"], paint.by(colour, copies), clockText(c.Protected))
 	}
-	out := t.String() + "\n"
+	out := t.String() + reasons + "\n"
 	t = newTable("RECORDER", "ROLE", "STATE", "DISK", ">USED", ">FREE", "ALARMS")
 	for _, r := range v.Recorders {
 		t.row(r.Name, r.Role, r.text(paint), r.Disk, size(r.UsedBytes), size(r.FreeBytes), shorten(joinTracks(r.Alarms), 60))
@@ -211,7 +214,7 @@ func (c *cameraView) spared() bool {
 }
 
 func (c *copyView) text(paint painter) string {
-	colour := map[string]ansi{copyRecording: green, copyStandby: green, copyBehind: yellow}[c.State]
+	colour := map[string]ansi{copyRecording: green, copyStandby: green, copyBehind: yellow, copyWaiting: yellow}[c.State]
 	if colour == "" {
 		colour = red
 	}

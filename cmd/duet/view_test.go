@@ -53,6 +53,11 @@ func TestViewTellsEachCopysState(t *testing.T) {
 			delete(a.proxies, "p1")
 			a.recorders["r1"].Cameras = []*nodepb.RecorderCamera{{Camera: "gate", Linked: true, DurableEndNs: ago(time.Second)}}
 		}, [2]string{copyRecording, copyUnlinked}, 1},
+		"the camera never came": {func(a *answers) {
+			c := a.proxies["p1"].Cameras[0]
+			c.State, c.LastPacketNs, c.Error = "failed", 0, "401 Unauthorized"
+			c.Copies[0].DurableEndNs, c.Copies[1].DurableEndNs = 0, 0
+		}, [2]string{copyWaiting, copyWaiting}, 0},
 		"the camera is gone, all of it is safe": {func(a *answers) {
 			c := a.proxies["p1"].Cameras[0]
 			c.State, c.LastPacketNs = "failed", ago(time.Hour)
