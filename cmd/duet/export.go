@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"time"
@@ -66,6 +67,8 @@ func (c *exportCmd) Run(a *app) error {
 		}
 		_, _ = fmt.Fprintf(a.stderr, "%v: trying again in %v\n", err, wait.Round(100*time.Millisecond))
 	}
+	var about http.Header
+	o.Answered = func(h http.Header) { about = h }
 	n, err := download.Fetch(a.ctx, o)
 	if bar != nil {
 		_, _ = fmt.Fprintln(a.stderr)
@@ -76,9 +79,29 @@ func (c *exportCmd) Run(a *app) error {
 	if err != nil {
 		return fmt.Errorf("export %s: %w", c.Camera, err)
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s: %s of %s, %s … %s\n", c.Output, config.Bytes(n), c.Camera,
-		start.Local().Format("2006-01-02 15:04:05"), end.Local().Format("15:04:05 MST"))
+	if t, err := time.Parse(time.RFC3339Nano, about.Get("Duet-Start")); err == nil {
+		start = t
+	}
+	if t, err := time.Parse(time.RFC3339Nano, about.Get("Duet-End")); err == nil {
+		end = t
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s: %s of %s, %s … %s%s\n", c.Output, config.Bytes(n), c.Camera,
+		start.Local().Format("2006-01-02 15:04:05.000"), end.Local().Format("15:04:05.000 MST"), lacks(about))
 	return err
+}
+
+// lacks says what the recording does not show, in the words of the timeline.
+func lacks(h http.Header) (text string) {
+	if n := h.Get("Duet-Gaps"); n != "" && n != "0" {
+		text += fmt.Sprintf("\n  %s gaps in it: nobody has that footage, the timeline says why", n)
+	}
+	if names := h.Get("Duet-Unknown"); names != "" {
+		text += fmt.Sprintf("\n  not all recorders were asked with success: %s may have more", names)
+	}
+	if n := h.Get("Duet-Conflicts"); n != "" && n != "0" {
+		text += fmt.Sprintf("\n  copies differ in %s fragments: see duet verify --site", n)
+	}
+	return text
 }
 
 func (c *exportCmd) base() (string, error) {

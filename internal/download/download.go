@@ -36,6 +36,8 @@ type Options struct {
 	FirstWait time.Duration
 	// Progress is told the bytes that are there and the total, often. May be nil.
 	Progress func(done, total int64)
+	// Answered is given the header of each answer that is good. May be nil.
+	Answered func(http.Header)
 	// Retrying is told why, before each pause. May be nil.
 	Retrying func(err error, wait time.Duration)
 }
@@ -155,6 +157,9 @@ func (f *fetch) get(ctx context.Context) error {
 	defer resp.Body.Close()
 	if err := f.accept(resp); err != nil {
 		return err
+	}
+	if f.o.Answered != nil {
+		f.o.Answered(resp.Header)
 	}
 	if f.done == f.total {
 		return nil
