@@ -53,8 +53,8 @@ bench: ## the micro-benchmarks of packages
 proto: ## generate internal/nodepb from node.proto (needs protoc)
 	@command -v protoc >/dev/null || { echo "protoc is missing (Debian: protobuf-compiler)" >&2; exit 1; }
 	$(GO) build -modfile=.ci/proto/go.mod -o $(TOOLS)/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
-	PATH="$(CURDIR)/$(TOOLS):$$PATH" protoc -I internal/nodepb --go_out=internal/nodepb --go_opt=paths=source_relative \
-		--go-grpc_out=internal/nodepb --go-grpc_opt=paths=source_relative internal/nodepb/node.proto
+	PATH="$(CURDIR)/$(TOOLS):$$PATH" protoc --go_out=. --go_opt=paths=source_relative \
+		--go-grpc_out=. --go-grpc_opt=paths=source_relative internal/nodepb/node.proto
 
 testdata: ## make the clips of the simulated cameras (needs ffmpeg with x264 and x265)
 	sh testdata/make.sh
