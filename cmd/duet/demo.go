@@ -43,6 +43,7 @@ func (c *demoCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	defer d.text.Close()
 	logFile, err := os.Create(filepath.Join(c.Dir, "duet.log"))
 	if err != nil {
 		return err
@@ -77,6 +78,7 @@ func (c *demoCmd) Run(a *app) error {
 // demo is a prepared site.
 type demo struct {
 	dir, file string // of the configuration
+	text      *os.File
 	ports     demoPorts
 	site      *site
 	children  []supervise.Child
@@ -108,8 +110,11 @@ func (c *demoCmd) prepare(ctx context.Context) (*demo, error) {
 	if err := d.site.ensureCertificates(nodes); err != nil {
 		return nil, err
 	}
-	if d.children, err = childrenOf(nodes, d.file, "info", node.FormatConsole); err != nil {
+	if d.text, err = takeSnapshot(d.file); err != nil {
 		return nil, err
+	}
+	if d.children, err = childrenOf(nodes, d.file, d.text, "info", node.FormatConsole); err != nil {
+		return nil, errors.Join(err, d.text.Close())
 	}
 	sim := supervise.Child{Name: "cameras", Path: d.children[0].Path, Args: []string{
 		"camsim", "-n", fmt.Sprint(c.Cameras), "--listen", fmt.Sprintf("127.0.0.1:%d", d.ports.cameras),

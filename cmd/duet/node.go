@@ -23,6 +23,9 @@ type fileFlag struct {
 type nodeFlags struct {
 	fileFlag
 	Name string `required:"" placeholder:"NAME" help:"Name of the node in the file."`
+	// ConfigFD is where duet up keeps the text that it began with: a node that is
+	// restarted after a bad edit of the file goes on with that.
+	ConfigFD int `hidden:"" name:"config-fd"`
 	logFlags
 }
 
@@ -42,6 +45,10 @@ func loadSite(file string) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newSite(cfg)
+}
+
+func newSite(cfg *config.Config) (*site, error) {
 	plan, err := planOf(cfg)
 	if err != nil {
 		return nil, err
@@ -59,7 +66,7 @@ type nodeEnv struct {
 
 // prepare loads what the node of that name, of the section (proxies …), needs.
 func (f *nodeFlags) prepare(a *app, section string, known func(*config.Config) bool) (*nodeEnv, error) {
-	s, err := loadSite(f.Config)
+	s, err := f.load()
 	if err != nil {
 		return nil, err
 	}

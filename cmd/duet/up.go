@@ -24,7 +24,16 @@ type upCmd struct {
 
 // Run runs the nodes of this machine until it is told to end.
 func (c *upCmd) Run(a *app) error {
-	s, err := loadSite(c.Config)
+	text, err := takeSnapshot(c.Config)
+	if err != nil {
+		return err
+	}
+	defer text.Close()
+	cfg, err := parseSnapshot(c.Config, text)
+	if err != nil {
+		return err
+	}
+	s, err := newSite(cfg)
 	if err != nil {
 		return err
 	}
@@ -49,7 +58,7 @@ func (c *upCmd) Run(a *app) error {
 	if err := refuseBusyPorts(a.ctx, nodes); err != nil {
 		return err
 	}
-	children, err := childrenOf(nodes, c.Config, c.LogLevel, c.LogFormat)
+	children, err := childrenOf(nodes, c.Config, text, c.LogLevel, c.LogFormat)
 	if err != nil {
 		return err
 	}
@@ -165,7 +174,7 @@ func refuseBusyPorts(ctx context.Context, nodes []siteNode) error {
 	return errors.Join(errs...)
 }
 
-func childrenOf(nodes []siteNode, file, level, format string) ([]supervise.Child, error) {
+func childrenOf(nodes []siteNode, file string, text *os.File, level, format string) ([]supervise.Child, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -175,7 +184,8 @@ func childrenOf(nodes []siteNode, file, level, format string) ([]supervise.Child
 	for i, n := range nodes {
 		children[i] = supervise.Child{
 			Name: n.name, Path: exe,
-			Args: []string{n.role, "-c", file, "--name", n.name, "--log-level", level, "--log-format", format},
+			Args:  []string{n.role, "-c", file, "--config-fd", "3", "--name", n.name, "--log-level", level, "--log-format", format},
+			Files: []*os.File{text},
 		}
 	}
 	return children, nil

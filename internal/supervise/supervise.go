@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"sync"
 	"syscall"
@@ -31,6 +32,8 @@ type Child struct {
 	Args []string
 	// Env is the environment, as of os/exec; nil: the supervisor's.
 	Env []string
+	// Files are inherited as file descriptors 3, 4 …; they stay open and the caller's.
+	Files []*os.File
 }
 
 // Options say what a Supervisor keeps running.
@@ -148,7 +151,7 @@ type process struct {
 func (p *process) start() (*exec.Cmd, error) {
 	out := p.s.out.writer(p.child.Name)
 	cmd := exec.Command(p.child.Path, p.child.Args...)
-	cmd.Env = p.child.Env
+	cmd.Env, cmd.ExtraFiles = p.child.Env, p.child.Files
 	cmd.Stdout, cmd.Stderr = out, out
 	// A grandchild that inherits the pipe must not keep Wait from returning.
 	cmd.WaitDelay = time.Second
