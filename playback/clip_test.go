@@ -32,6 +32,9 @@ const (
 	audioNS     = int64(20e6) // of a packet
 )
 
+// clipEnd is where the last frame begins.
+var clipEnd = frameNS(clipFrames - 1)
+
 func frameNS(i int) int64 { return clipStart + int64(i)*clipFrameNS }
 
 // clip is 40 s of H.264 with B-frames, and the G.711 that goes with it.

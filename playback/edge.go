@@ -70,7 +70,7 @@ func (s *Service) edges(ctx context.Context, p *plan, inits []*media.Init) (map[
 			if i == p.video {
 				kind = edgeFirst
 			}
-			got[n], err = s.edge(gctx, p, i, inits, kind, p.fromNS)
+			got[n], err = s.edge(gctx, p, i, inits, kind)
 			return err
 		})
 	}
@@ -80,30 +80,7 @@ func (s *Service) edges(ctx context.Context, p *plan, inits []*media.Init) (map[
 	for n, i := range todo {
 		edges[i] = got[n]
 	}
-	if err := s.settlePreRoll(ctx, p, inits, edges); err != nil {
-		return nil, err
-	}
-	return edges, s.settleSound(ctx, p, inits, edges)
-}
-
-// settleSound lets sound begin with the first picture where the header describes that:
-// ffmpeg shows it at 0 in any case.
-func (s *Service) settleSound(ctx context.Context, p *plan, inits []*media.Init, edges map[int]*edge) error {
-	first := edges[p.video]
-	if first == nil || first.video == nil {
-		return nil
-	}
-	for i := range p.refs {
-		if i == p.video || p.refs[i].minNS >= first.video.MinNS+int64(time.Millisecond) {
-			continue
-		}
-		e, err := s.edge(ctx, p, i, inits, edgePlain, first.video.MinNS)
-		if err != nil {
-			return err
-		}
-		edges[i] = e
-	}
-	return nil
+	return edges, s.settlePreRoll(ctx, p, inits, edges)
 }
 
 // settlePreRoll decides where the fragments before the range are needed: where the first
@@ -118,7 +95,7 @@ func (s *Service) settlePreRoll(ctx context.Context, p *plan, inits []*media.Ini
 				edges[i] = &edge{}
 				continue
 			}
-			tail, err := s.edge(ctx, p, i, inits, edgePlain, p.fromNS)
+			tail, err := s.edge(ctx, p, i, inits, edgePlain)
 			if err != nil {
 				return err
 			}
@@ -126,7 +103,7 @@ func (s *Service) settlePreRoll(ctx context.Context, p *plan, inits []*media.Ini
 		}
 		return nil
 	}
-	after, err := s.edge(ctx, p, p.video, inits, edgeAfter, p.fromNS)
+	after, err := s.edge(ctx, p, p.video, inits, edgeAfter)
 	if err != nil {
 		return err
 	}
@@ -134,10 +111,10 @@ func (s *Service) settlePreRoll(ctx context.Context, p *plan, inits []*media.Ini
 	return nil
 }
 
-// edge reads fragment i and trims it to the range, from fromNS on.
-func (s *Service) edge(ctx context.Context, p *plan, i int, inits []*media.Init, kind edgeKind, fromNS int64) (*edge, error) {
+// edge reads fragment i and trims it to the range.
+func (s *Service) edge(ctx context.Context, p *plan, i int, inits []*media.Init, kind edgeKind) (*edge, error) {
 	r := &p.refs[i]
-	from, to := max(fromNS, r.fromNS), p.toNS
+	from, to := max(p.fromNS, r.fromNS), p.toNS
 	key := edgeKey{r.hash, p.inits[r.init], from, to, kind}
 	if e, ok := s.edgeCache.get(key); ok {
 		return e, nil
@@ -175,8 +152,7 @@ func trim(data []byte, r *planRef, init *media.Init, from, to int64, kind edgeKi
 	if video := parsed.Trim(t); kind == edgeFirst && lead && video.MinNS != 0 {
 		e.video = video
 		e.videoData = video.Append(nil, data)[len(video.Head):]
-		e.minNS = video.MinNS
-		t.Only, t.FromNS = media.KindAudio, video.MinNS
+		t.Only = media.KindAudio
 		trimmed = parsed.Trim(t)
 	}
 	if trimmed.Size > 0 {

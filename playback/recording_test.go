@@ -226,25 +226,32 @@ func TestExportIsExactToTheAccessUnit(t *testing.T) {
 				got := samples(t, body, start.UnixNano())
 				f.requireVideo(t, got[media.KindVideo], r[0], r[1])
 				if o.audio {
-					requireAudio(t, got[media.KindAudio], max(r[0], start.UnixNano()), r[1])
+					requireAudio(t, got[media.KindAudio], r[0], r[1])
 				}
 			}
 		})
 	}
 }
 
-// requireAudio checks that the packets that begin in (with pre-roll, sound begins with the
-// first picture) [fromNS, toNS) are there, once and in order.
+// requireAudio checks that exactly the packets that begin in [fromNS, toNS) are there, in order.
 func requireAudio(t testing.TB, got []shown, fromNS, toNS int64) {
 	t.Helper()
-	first := max(0, (fromNS-clipStart-7_000_000+audioNS-1)/audioNS)
-	for k := range got {
-		require.Equal(t, 320, len(got[k].bytes), "160 samples of G.711 are 320 bytes of LPCM")
-		at := clipStart + 7_000_000 + (first+int64(k))*audioNS
-		require.InDelta(t, at, got[k].captureNS, 126_000, "%d of %d", k, len(got))
+	const rounding = 126_000 // a tick of 8 kHz, rounded up
+	var want []int64
+	for at := clipStart + 7_000_000; at < min(toNS, clipEnd-100e6); at += audioNS {
+		if at >= fromNS {
+			want = append(want, at)
+		}
 	}
-	last := min(toNS, frameNS(clipFrames)-100e6)
-	require.InDelta(t, max(0, (last-max(fromNS, clipStart))/audioNS), len(got), 12)
+	var have []int64
+	for _, s := range got {
+		require.Len(t, s.bytes, 320, "160 samples of G.711 are 320 bytes of LPCM")
+		have = append(have, s.captureNS)
+	}
+	require.Len(t, have, len(want), "from %d: want %d, have %d", fromNS, want, have)
+	for i := range want {
+		require.InDelta(t, want[i], have[i], rounding, "%d of %d", i, len(want))
+	}
 }
 
 func TestExportIsShownExactlyByFFmpeg(t *testing.T) {
@@ -260,6 +267,10 @@ func TestExportIsShownExactlyByFFmpeg(t *testing.T) {
 			got, err := decoded(file)
 			require.NoError(t, err)
 			require.Equal(t, f.clip.frames[r[0]:r[1]], within(t, got, resp))
+			start, err := time.Parse(time.RFC3339Nano, resp.Header.Get(headerStart))
+			require.NoError(t, err)
+			require.InDelta(t, time.Unix(0, frameNS(r[0])).Sub(start), got[0].at, float64(time.Millisecond),
+				"sound that begins before the first picture keeps its distance to it")
 		})
 	}
 }
