@@ -80,6 +80,8 @@ func (c *cutter) decide(u accessUnit) (flags record.Flags, keep bool) {
 	switch {
 	case reference && u.randomAccess && (!c.started || elapsed >= c.minNS):
 		flags |= record.Cut
+	// The first access unit from there on is later than all before it: a forced cut is
+	// never among B-frames, where decode times would step back from fragment to fragment.
 	case reference && elapsed >= c.maxNS,
 		// The reference track is silent: another one must keep fragments bounded.
 		!reference && c.storable[u.track] && elapsed >= 2*c.maxNS:

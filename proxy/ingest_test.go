@@ -219,6 +219,83 @@ func TestForcedCutWhereNoKeyFrameComes(t *testing.T) {
 	require.Equal(t, []int64{10, 20, 30}, cuts)
 }
 
+// A forced cut among B-frames would let decode times step back from a fragment to the next.
+func TestForcedCutDoesNotDivideAGroupOfBFrames(t *testing.T) {
+	const frames, gop = 25 * 95, 25 * 30
+	for name, group := range map[string][]uint32{ // when frames are shown, in decoding order
+		"two":       {3, 1, 2},
+		"a pyramid": {8, 4, 2, 1, 3, 6, 5, 7},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &handClock{}
+			sink := &memorySink{}
+			in := newIngest(testConfig(c), sink, []media.Track{h264Track()})
+			s := &sender{in: in}
+			shownAt := uint32(0)
+			for n := range frames {
+				c.mono = int64(n) * 40 * ms
+				if n%gop == 0 {
+					shownAt = uint32(n)
+					s.ts = shownAt * 3600
+					s.unit(t, sps1, pps1, idr)
+					continue
+				}
+				k := uint32(n%gop - 1)
+				size := uint32(len(group))
+				at := shownAt + k/size*size + group[k%size]
+				s.ts = min(at, shownAt+gop-1) * 3600 // a group ends with the GOP
+				if rest := uint32(gop-1) - k/size*size; rest < size {
+					s.ts = (shownAt + k + 1) * 3600
+				}
+				s.unit(t, non)
+			}
+			in.end()
+
+			cuts, newest := 0, int64(0)
+			for _, r := range sink.records {
+				if r.Flags.Has(record.Cut) {
+					require.Greater(t, r.CaptureNS, newest, "cut %d", cuts)
+					cuts++
+				}
+				newest = max(newest, r.CaptureNS)
+			}
+			require.GreaterOrEqual(t, cuts, 9, "30 s without a key frame are three fragments")
+			requireDecodeTimesAscend(t, sink.records)
+		})
+	}
+}
+
+// requireDecodeTimesAscend checks that in the fragments of the records no sample is
+// decoded before the one before it has ended.
+func requireDecodeTimesAscend(t *testing.T, records []record.Record) {
+	t.Helper()
+	b := media.NewBuilder("gate")
+	endTicks := int64(0)
+	for i := 0; i < len(records); {
+		b.Begin(record.Epoch{1}, uint64(i))
+		require.NoError(t, b.Push(uint64(i), &records[i]))
+		for i++; i < len(records) && !records[i].Flags.Has(record.Cut); i++ {
+			require.NoError(t, b.Push(uint64(i), &records[i]))
+		}
+		var cut *record.Record
+		if i < len(records) {
+			cut = &records[i]
+		}
+		f, err := b.Finish(cut, true)
+		require.NoError(t, err)
+		init, err := media.ParseInit(f.Init)
+		require.NoError(t, err)
+		data := append(slices.Clone(f.Moof), slices.Concat(f.Mdat...)...)
+		p, err := media.ParseFragment(data, int64(len(data)), init, f.Info.WindowNS)
+		require.NoError(t, err)
+		for _, s := range p.Tracks[0].Samples {
+			at := f.Info.WindowNS/1e9*90000 + s.DTS // windows are whole minutes
+			require.GreaterOrEqual(t, at, endTicks, "record %d", i)
+			endTicks = at + int64(s.Duration)
+		}
+	}
+}
+
 func TestEpochBeginsForcedWhereNoKeyFrameComes(t *testing.T) {
 	c := &handClock{}
 	sink := &memorySink{}

@@ -132,7 +132,7 @@ func (b *Builder) cut(r *record.Record) error {
 }
 
 // Finish ends the fragment. cut is the record at which the next fragment starts, at
-// offset Next; only its CaptureNS is read. It is nil when there is none: the epoch ended
+// offset Next; only its CaptureNS and Flags are read. It is nil when there is none: the epoch ended
 // (closed), or its end was never seen (not closed: the fragment is flagged Truncated).
 // It fails only where no record was pushed.
 func (b *Builder) Finish(cut *record.Record, closed bool) (*Fragment, error) {
@@ -169,6 +169,7 @@ func (b *Builder) Finish(cut *record.Record, closed bool) (*Fragment, error) {
 		end := trackEnd{nominal: t.nominal(b.header.timescale[i]), follows: cut != nil}
 		if cut != nil && i == b.cutTrack {
 			end.cutNS = cut.CaptureNS
+			end.leads = cut.Flags&(record.Forced|record.OpenGOP) != 0
 		}
 		trackEndNS := b.addRun(i, t, window, end)
 		maxNS = max(maxNS, trackEndNS)

@@ -30,6 +30,7 @@ type trackEnd struct {
 	cutNS   int64 // capture time of the next one, 0 when it is not known
 	nominal int64 // nominal duration in ticks, 0 when it is not known
 	follows bool  // another fragment of the epoch does
+	leads   bool  // pictures of the next fragment may be shown before its cut
 }
 
 // addRun adds the samples of a track to the moof that is being made and returns when,
@@ -55,7 +56,8 @@ func (b *Builder) addRun(i int, t *trackBuilder, window int64, end trackEnd) int
 		order = append(order, int32(j))
 	}
 	byTime := func(x, y int32) int { return cmp.Compare(t.samples[x].captureNS, t.samples[y].captureNS) }
-	if !slices.IsSortedFunc(order, byTime) {
+	reorders := !slices.IsSortedFunc(order, byTime)
+	if reorders {
 		slices.SortStableFunc(order, byTime)
 	}
 	b.order = order
@@ -83,9 +85,9 @@ func (b *Builder) addRun(i int, t *trackBuilder, window int64, end trackEnd) int
 			length = int64(scale) / 25
 		}
 	}
-	// Where pictures lead into this fragment (an open GOP), they do into the next one,
-	// too: its first time then is not that of its cut.
-	leading := t.samples[order[0]].captureNS < b.startNS
+	// Where pictures lead into this fragment (an open GOP, B-frames behind a forced cut),
+	// they do into the next one, too: its first time then is not that of its cut.
+	leading := t.samples[order[0]].captureNS < b.startNS || reorders && end.leads
 	if d := end.cutNS - t.samples[order[len(order)-1]].captureNS; end.cutNS != 0 && !leading && d <= maxSpanNS {
 		if ticks := toTicks(max(end.cutNS-window, 0), scale) - last; ticks > 0 {
 			length = ticks
