@@ -150,6 +150,12 @@ func (t *txn) mention(r *Ref) error {
 // add takes a fragment into the index, unless it holds a better one.
 func (t *txn) add(r *Ref) error {
 	c := t.camera(r.Camera)
+	if d := c.damageOf(r); d != nil {
+		if d.Segment == r.Segment && d.At == r.At {
+			return nil // it is what was found damaged
+		}
+		t.undamage(c, d)
+	}
 	old, err := t.existing(c, r)
 	if err != nil {
 		return err

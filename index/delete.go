@@ -122,6 +122,11 @@ func (s *Store) deleteSegment(camera, path string) (Segment, error) {
 			}
 		}
 	}
+	for _, d := range mem.damaged {
+		if d.Segment == path {
+			t.undamage(c, d)
+		}
+	}
 	return marked, t.commit()
 }
 

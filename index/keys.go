@@ -13,6 +13,7 @@ import (
 // of them byte by byte.
 const (
 	kindCamera   = 'c' // camera                          → cameraRow
+	kindDamaged  = 'd' // camera 0 start epoch first      → Damage
 	kindFragment = 'f' // camera 0 start epoch first      → Ref
 	kindSegment  = 'g' // camera 0 path                   → Segment
 	kindInit     = 'i' // camera 0 hash                   → init header

@@ -61,6 +61,9 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
+	if err := s.loadDamage(); err != nil {
+		return err
+	}
 	for name, c := range s.cameras {
 		if c.extent, err = s.measure(name, c.span); err != nil {
 			return err
@@ -78,6 +81,7 @@ func newCamera(row cameraRow) *camera {
 		newestNS:  math.MinInt64,
 		inits:     map[media.Hash]int64{},
 		deleting:  map[string]Segment{},
+		damaged:   map[place]*Damage{},
 	}
 }
 

@@ -68,6 +68,7 @@ type camera struct {
 	recent   Segment // the row of a media file that was changed last; may be none
 	inits    map[media.Hash]int64
 	deleting map[string]Segment
+	damaged  map[place]*Damage
 }
 
 // Init is an init header (ftyp and moov) of a camera.

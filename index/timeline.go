@@ -16,6 +16,8 @@ type Source struct {
 	// Spans are those that overlap the range, and the nearest one on either side:
 	// they tell why footage is missing at the edges. In any order.
 	Spans []Span
+	// Damaged are stretches of which its copy is damaged.
+	Damaged []Stretch
 	// Unknown: the recorder did not answer; it may hold anything.
 	Unknown bool
 }
@@ -90,6 +92,7 @@ func Timeline(sources []Source, q Query) Result {
 	}
 	t.spans()
 	t.holes()
+	t.res.Gaps = markDamage(t.res.Gaps, sources)
 	return t.res
 }
 

@@ -37,6 +37,7 @@ type change struct {
 	runOut    bool
 	remeasure bool // extent has to be read again
 	marked    *Segment
+	damaged   map[place]*Damage // marks that are set; nil: that are forgotten
 }
 
 type segmentRow struct {
@@ -65,7 +66,7 @@ func (t *txn) camera(name string) *change {
 		}
 		c = &change{
 			name: name, mem: mem, row: mem.cameraRow, extent: mem.extent, newestNS: mem.newestNS,
-			used: map[media.Hash]int64{}, segments: map[string]*segmentRow{},
+			used: map[media.Hash]int64{}, segments: map[string]*segmentRow{}, damaged: map[place]*Damage{},
 		}
 		t.cameras[name] = c
 	}
@@ -183,6 +184,13 @@ func (c *change) settle() {
 			continue
 		}
 		c.mem.inits[hash] = n
+	}
+	for at, d := range c.damaged {
+		if d == nil {
+			delete(c.mem.damaged, at)
+			continue
+		}
+		c.mem.damaged[at] = d
 	}
 	for _, row := range c.segments {
 		c.mem.recent = row.Segment
