@@ -117,14 +117,12 @@ func TestUpNamesEveryBusyPortItsKeyAndItsOwner(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
 	addr := config.Address(l.Addr().String())
 	err = refuseBusyPorts(t.Context(), []siteNode{
 		{role: "proxy", name: "p1", listens: []listenKey{{"proxies[0].rtsp", addr}}},
 		{role: "recorder", name: "r1", listens: []listenKey{{"recorders[0].http", "192.0.2.1:1"}}},
 	})
-	require.ErrorContains(t, err, "proxies[0].rtsp (p1): port "+port+" is in use by duet.test (pid "+fmt.Sprint(os.Getpid())+")")
+	require.ErrorContains(t, err, "proxies[0].rtsp (p1): address "+l.Addr().String()+" is in use by duet.test (pid "+fmt.Sprint(os.Getpid())+")")
 	require.ErrorContains(t, err, "recorders[0].http (r1): 192.0.2.1:1 is not an address of this machine")
 }
 

@@ -19,7 +19,7 @@ func listenError(key string, addr config.Address, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		_, port, _ := net.SplitHostPort(addr.Listen())
-		return fmt.Errorf("%s: port %s is in use%s", key, port, byWhom(port))
+		return fmt.Errorf("%s: address %s is in use%s", key, addr, byWhom(port))
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%s: %s is not an address of this machine", key, addr)
 	case errors.Is(err, syscall.EACCES):

@@ -240,7 +240,7 @@ func (c *Config) checkTimes(r *report) {
 	if c.Fragment.Max > c.Segment.Duration {
 		r.add(c.nearest("segment.duration"), 0, "segment.duration", "%s is less than fragment.max, %s", c.Segment.Duration, c.Fragment.Max)
 	}
-	if window := time.Duration(c.Log.Seconds) * time.Second; time.Duration(c.Fragment.Max) >= window {
+	if window := time.Duration(c.Log.Seconds) * time.Second; time.Duration(c.Fragment.Max) > window {
 		r.add(c.nearest("fragment.max"), 0, "fragment.max",
 			"%s does not fit into log.seconds, %d: the log must hold a whole fragment", c.Fragment.Max, c.Log.Seconds)
 	}
