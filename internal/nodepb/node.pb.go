@@ -412,6 +412,7 @@ type Disk struct {
 	FreeBytes     uint64                 `protobuf:"varint,4,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
 	UsedBytes     uint64                 `protobuf:"varint,5,opt,name=used_bytes,json=usedBytes,proto3" json:"used_bytes,omitempty"` // by this recorder
 	QuotaBytes    uint64                 `protobuf:"varint,6,opt,name=quota_bytes,json=quotaBytes,proto3" json:"quota_bytes,omitempty"`
+	LockedBytes   uint64                 `protobuf:"varint,20,opt,name=locked_bytes,json=lockedBytes,proto3" json:"locked_bytes,omitempty"` // of used_bytes, those that evidence locks keep
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -484,6 +485,13 @@ func (x *Disk) GetUsedBytes() uint64 {
 func (x *Disk) GetQuotaBytes() uint64 {
 	if x != nil {
 		return x.QuotaBytes
+	}
+	return 0
+}
+
+func (x *Disk) GetLockedBytes() uint64 {
+	if x != nil {
+		return x.LockedBytes
 	}
 	return 0
 }
@@ -1228,6 +1236,7 @@ func (x *Span) GetSinceNs() int64 {
 type SpansReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Spans         []*Span                `protobuf:"bytes,1,rep,name=spans,proto3" json:"spans,omitempty"`
+	Locks         []*Lock                `protobuf:"bytes,15,rep,name=locks,proto3" json:"locks,omitempty"` // in force, and overlapping [start, end)
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1265,6 +1274,13 @@ func (*SpansReply) Descriptor() ([]byte, []int) {
 func (x *SpansReply) GetSpans() []*Span {
 	if x != nil {
 		return x.Spans
+	}
+	return nil
+}
+
+func (x *SpansReply) GetLocks() []*Lock {
+	if x != nil {
+		return x.Locks
 	}
 	return nil
 }
@@ -1545,6 +1561,388 @@ func (x *VerifyReply) GetError() string {
 	return ""
 }
 
+// Lock is an evidence lock: footage that no rule of retention deletes (package lock).
+type Lock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Camera        string                 `protobuf:"bytes,2,opt,name=camera,proto3" json:"camera,omitempty"`
+	StartNs       int64                  `protobuf:"varint,3,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs         int64                  `protobuf:"varint,4,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"` // exclusive
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	By            string                 `protobuf:"bytes,6,opt,name=by,proto3" json:"by,omitempty"`
+	CreatedNs     int64                  `protobuf:"varint,7,opt,name=created_ns,json=createdNs,proto3" json:"created_ns,omitempty"`
+	ReleasedNs    int64                  `protobuf:"varint,8,opt,name=released_ns,json=releasedNs,proto3" json:"released_ns,omitempty"` // 0: in force
+	ReleasedBy    string                 `protobuf:"bytes,9,opt,name=released_by,json=releasedBy,proto3" json:"released_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lock) Reset() {
+	*x = Lock{}
+	mi := &file_internal_nodepb_node_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lock) ProtoMessage() {}
+
+func (x *Lock) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_nodepb_node_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lock.ProtoReflect.Descriptor instead.
+func (*Lock) Descriptor() ([]byte, []int) {
+	return file_internal_nodepb_node_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Lock) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Lock) GetCamera() string {
+	if x != nil {
+		return x.Camera
+	}
+	return ""
+}
+
+func (x *Lock) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *Lock) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *Lock) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Lock) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Lock) GetCreatedNs() int64 {
+	if x != nil {
+		return x.CreatedNs
+	}
+	return 0
+}
+
+func (x *Lock) GetReleasedNs() int64 {
+	if x != nil {
+		return x.ReleasedNs
+	}
+	return 0
+}
+
+func (x *Lock) GetReleasedBy() string {
+	if x != nil {
+		return x.ReleasedBy
+	}
+	return ""
+}
+
+// ExchangeLocksRequest carries what the caller knows; it may be nothing.
+type ExchangeLocksRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Locks         []*Lock                `protobuf:"bytes,1,rep,name=locks,proto3" json:"locks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExchangeLocksRequest) Reset() {
+	*x = ExchangeLocksRequest{}
+	mi := &file_internal_nodepb_node_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExchangeLocksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExchangeLocksRequest) ProtoMessage() {}
+
+func (x *ExchangeLocksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_nodepb_node_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExchangeLocksRequest.ProtoReflect.Descriptor instead.
+func (*ExchangeLocksRequest) Descriptor() ([]byte, []int) {
+	return file_internal_nodepb_node_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ExchangeLocksRequest) GetLocks() []*Lock {
+	if x != nil {
+		return x.Locks
+	}
+	return nil
+}
+
+// ExchangeLocksReply has every lock that the recorder knows, released ones too, those of
+// the request included. All of it is durable.
+type ExchangeLocksReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Locks         []*Lock                `protobuf:"bytes,1,rep,name=locks,proto3" json:"locks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExchangeLocksReply) Reset() {
+	*x = ExchangeLocksReply{}
+	mi := &file_internal_nodepb_node_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExchangeLocksReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExchangeLocksReply) ProtoMessage() {}
+
+func (x *ExchangeLocksReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_nodepb_node_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExchangeLocksReply.ProtoReflect.Descriptor instead.
+func (*ExchangeLocksReply) Descriptor() ([]byte, []int) {
+	return file_internal_nodepb_node_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ExchangeLocksReply) GetLocks() []*Lock {
+	if x != nil {
+		return x.Locks
+	}
+	return nil
+}
+
+// LockRoomRequest asks whether a lock on [start, end) would leave room to record.
+type LockRoomRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Camera        string                 `protobuf:"bytes,1,opt,name=camera,proto3" json:"camera,omitempty"`
+	StartNs       int64                  `protobuf:"varint,2,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs         int64                  `protobuf:"varint,3,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockRoomRequest) Reset() {
+	*x = LockRoomRequest{}
+	mi := &file_internal_nodepb_node_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockRoomRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockRoomRequest) ProtoMessage() {}
+
+func (x *LockRoomRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_nodepb_node_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockRoomRequest.ProtoReflect.Descriptor instead.
+func (*LockRoomRequest) Descriptor() ([]byte, []int) {
+	return file_internal_nodepb_node_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *LockRoomRequest) GetCamera() string {
+	if x != nil {
+		return x.Camera
+	}
+	return ""
+}
+
+func (x *LockRoomRequest) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *LockRoomRequest) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+type LockRoomReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Disks         []*LockRoom            `protobuf:"bytes,1,rep,name=disks,proto3" json:"disks,omitempty"` // those that hold footage of the range
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockRoomReply) Reset() {
+	*x = LockRoomReply{}
+	mi := &file_internal_nodepb_node_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockRoomReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockRoomReply) ProtoMessage() {}
+
+func (x *LockRoomReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_nodepb_node_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockRoomReply.ProtoReflect.Descriptor instead.
+func (*LockRoomReply) Descriptor() ([]byte, []int) {
+	return file_internal_nodepb_node_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *LockRoomReply) GetDisks() []*LockRoom {
+	if x != nil {
+		return x.Disks
+	}
+	return nil
+}
+
+// LockRoom is what a disk says to a lock.
+type LockRoom struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	LockedBytes   uint64                 `protobuf:"varint,2,opt,name=locked_bytes,json=lockedBytes,proto3" json:"locked_bytes,omitempty"` // by the locks in force
+	AddedBytes    uint64                 `protobuf:"varint,3,opt,name=added_bytes,json=addedBytes,proto3" json:"added_bytes,omitempty"`    // that this one would add to them
+	LimitBytes    uint64                 `protobuf:"varint,4,opt,name=limit_bytes,json=limitBytes,proto3" json:"limit_bytes,omitempty"`    // what may be locked; 0: not known
+	Refused       bool                   `protobuf:"varint,5,opt,name=refused,proto3" json:"refused,omitempty"`                            // with it, more than the limit would be locked
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockRoom) Reset() {
+	*x = LockRoom{}
+	mi := &file_internal_nodepb_node_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockRoom) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockRoom) ProtoMessage() {}
+
+func (x *LockRoom) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_nodepb_node_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockRoom.ProtoReflect.Descriptor instead.
+func (*LockRoom) Descriptor() ([]byte, []int) {
+	return file_internal_nodepb_node_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *LockRoom) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *LockRoom) GetLockedBytes() uint64 {
+	if x != nil {
+		return x.LockedBytes
+	}
+	return 0
+}
+
+func (x *LockRoom) GetAddedBytes() uint64 {
+	if x != nil {
+		return x.AddedBytes
+	}
+	return 0
+}
+
+func (x *LockRoom) GetLimitBytes() uint64 {
+	if x != nil {
+		return x.LimitBytes
+	}
+	return 0
+}
+
+func (x *LockRoom) GetRefused() bool {
+	if x != nil {
+		return x.Refused
+	}
+	return false
+}
+
 var File_internal_nodepb_node_proto protoreflect.FileDescriptor
 
 const file_internal_nodepb_node_proto_rawDesc = "" +
@@ -1582,7 +1980,7 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\bbytes_in\x18\t \x01(\x04R\abytesIn\x12!\n" +
 	"\foffsets_lost\x18\n" +
 	" \x01(\x04R\voffsetsLost\x12\x16\n" +
-	"\x06linked\x18\v \x01(\bR\x06linked\"\xb6\x01\n" +
+	"\x06linked\x18\v \x01(\bR\x06linked\"\xd9\x01\n" +
 	"\x04Disk\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12%\n" +
@@ -1592,7 +1990,8 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\n" +
 	"used_bytes\x18\x05 \x01(\x04R\tusedBytes\x12\x1f\n" +
 	"\vquota_bytes\x18\x06 \x01(\x04R\n" +
-	"quotaBytes\"\xbc\x01\n" +
+	"quotaBytes\x12!\n" +
+	"\flocked_bytes\x18\x14 \x01(\x04R\vlockedBytes\"\xbc\x01\n" +
 	"\vProxyStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1d\n" +
@@ -1660,10 +2059,11 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\bstart_ns\x18\x04 \x01(\x03R\astartNs\x12\x15\n" +
 	"\x06end_ns\x18\x05 \x01(\x03R\x05endNs\x12\x14\n" +
 	"\x05since\x18\x06 \x01(\tR\x05since\x12\x19\n" +
-	"\bsince_ns\x18\a \x01(\x03R\asinceNs\"6\n" +
+	"\bsince_ns\x18\a \x01(\x03R\asinceNs\"`\n" +
 	"\n" +
 	"SpansReply\x12(\n" +
-	"\x05spans\x18\x01 \x03(\v2\x12.duet.node.v1.SpanR\x05spans\"\x80\x01\n" +
+	"\x05spans\x18\x01 \x03(\v2\x12.duet.node.v1.SpanR\x05spans\x12(\n" +
+	"\x05locks\x18\x0f \x03(\v2\x12.duet.node.v1.LockR\x05locks\"\x80\x01\n" +
 	"\vReadRequest\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\fR\x05epoch\x12\x14\n" +
@@ -1681,14 +2081,47 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\bfragment\x18\x01 \x01(\v2\x16.duet.node.v1.FragmentR\bfragment\x12\x1d\n" +
 	"\n" +
 	"found_hash\x18\x02 \x01(\fR\tfoundHash\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error2\x9c\x03\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\xe9\x01\n" +
+	"\x04Lock\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06camera\x18\x02 \x01(\tR\x06camera\x12\x19\n" +
+	"\bstart_ns\x18\x03 \x01(\x03R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x04 \x01(\x03R\x05endNs\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02by\x18\x06 \x01(\tR\x02by\x12\x1d\n" +
+	"\n" +
+	"created_ns\x18\a \x01(\x03R\tcreatedNs\x12\x1f\n" +
+	"\vreleased_ns\x18\b \x01(\x03R\n" +
+	"releasedNs\x12\x1f\n" +
+	"\vreleased_by\x18\t \x01(\tR\n" +
+	"releasedBy\"@\n" +
+	"\x14ExchangeLocksRequest\x12(\n" +
+	"\x05locks\x18\x01 \x03(\v2\x12.duet.node.v1.LockR\x05locks\">\n" +
+	"\x12ExchangeLocksReply\x12(\n" +
+	"\x05locks\x18\x01 \x03(\v2\x12.duet.node.v1.LockR\x05locks\"[\n" +
+	"\x0fLockRoomRequest\x12\x16\n" +
+	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x19\n" +
+	"\bstart_ns\x18\x02 \x01(\x03R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x03 \x01(\x03R\x05endNs\"=\n" +
+	"\rLockRoomReply\x12,\n" +
+	"\x05disks\x18\x01 \x03(\v2\x16.duet.node.v1.LockRoomR\x05disks\"\x9d\x01\n" +
+	"\bLockRoom\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12!\n" +
+	"\flocked_bytes\x18\x02 \x01(\x04R\vlockedBytes\x12\x1f\n" +
+	"\vadded_bytes\x18\x03 \x01(\x04R\n" +
+	"addedBytes\x12\x1f\n" +
+	"\vlimit_bytes\x18\x04 \x01(\x04R\n" +
+	"limitBytes\x12\x18\n" +
+	"\arefused\x18\x05 \x01(\bR\arefused2\xbb\x04\n" +
 	"\bRecorder\x12C\n" +
 	"\x06Status\x12\x1b.duet.node.v1.StatusRequest\x1a\x1c.duet.node.v1.RecorderStatus\x12K\n" +
 	"\tFragments\x12\x1e.duet.node.v1.FragmentsRequest\x1a\x1c.duet.node.v1.FragmentsReply0\x01\x12=\n" +
 	"\x05Spans\x12\x1a.duet.node.v1.SpansRequest\x1a\x18.duet.node.v1.SpansReply\x12<\n" +
 	"\x04Read\x12\x19.duet.node.v1.ReadRequest\x1a\x17.duet.node.v1.ReadReply0\x01\x12:\n" +
 	"\x04Init\x12\x19.duet.node.v1.InitRequest\x1a\x17.duet.node.v1.InitReply\x12E\n" +
-	"\x06Verify\x12\x1e.duet.node.v1.FragmentsRequest\x1a\x19.duet.node.v1.VerifyReply0\x012I\n" +
+	"\x06Verify\x12\x1e.duet.node.v1.FragmentsRequest\x1a\x19.duet.node.v1.VerifyReply0\x01\x12U\n" +
+	"\rExchangeLocks\x12\".duet.node.v1.ExchangeLocksRequest\x1a .duet.node.v1.ExchangeLocksReply\x12F\n" +
+	"\bLockRoom\x12\x1d.duet.node.v1.LockRoomRequest\x1a\x1b.duet.node.v1.LockRoomReply2I\n" +
 	"\x05Proxy\x12@\n" +
 	"\x06Status\x12\x1b.duet.node.v1.StatusRequest\x1a\x19.duet.node.v1.ProxyStatusB,Z*github.com/duet-video/duet/internal/nodepbb\x06proto3"
 
@@ -1704,28 +2137,34 @@ func file_internal_nodepb_node_proto_rawDescGZIP() []byte {
 	return file_internal_nodepb_node_proto_rawDescData
 }
 
-var file_internal_nodepb_node_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_internal_nodepb_node_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_internal_nodepb_node_proto_goTypes = []any{
-	(*StatusRequest)(nil),    // 0: duet.node.v1.StatusRequest
-	(*Position)(nil),         // 1: duet.node.v1.Position
-	(*Alarm)(nil),            // 2: duet.node.v1.Alarm
-	(*RecorderStatus)(nil),   // 3: duet.node.v1.RecorderStatus
-	(*RecorderCamera)(nil),   // 4: duet.node.v1.RecorderCamera
-	(*Disk)(nil),             // 5: duet.node.v1.Disk
-	(*ProxyStatus)(nil),      // 6: duet.node.v1.ProxyStatus
-	(*ProxyCamera)(nil),      // 7: duet.node.v1.ProxyCamera
-	(*ProxyCopy)(nil),        // 8: duet.node.v1.ProxyCopy
-	(*FragmentsRequest)(nil), // 9: duet.node.v1.FragmentsRequest
-	(*Fragment)(nil),         // 10: duet.node.v1.Fragment
-	(*FragmentsReply)(nil),   // 11: duet.node.v1.FragmentsReply
-	(*SpansRequest)(nil),     // 12: duet.node.v1.SpansRequest
-	(*Span)(nil),             // 13: duet.node.v1.Span
-	(*SpansReply)(nil),       // 14: duet.node.v1.SpansReply
-	(*ReadRequest)(nil),      // 15: duet.node.v1.ReadRequest
-	(*ReadReply)(nil),        // 16: duet.node.v1.ReadReply
-	(*InitRequest)(nil),      // 17: duet.node.v1.InitRequest
-	(*InitReply)(nil),        // 18: duet.node.v1.InitReply
-	(*VerifyReply)(nil),      // 19: duet.node.v1.VerifyReply
+	(*StatusRequest)(nil),        // 0: duet.node.v1.StatusRequest
+	(*Position)(nil),             // 1: duet.node.v1.Position
+	(*Alarm)(nil),                // 2: duet.node.v1.Alarm
+	(*RecorderStatus)(nil),       // 3: duet.node.v1.RecorderStatus
+	(*RecorderCamera)(nil),       // 4: duet.node.v1.RecorderCamera
+	(*Disk)(nil),                 // 5: duet.node.v1.Disk
+	(*ProxyStatus)(nil),          // 6: duet.node.v1.ProxyStatus
+	(*ProxyCamera)(nil),          // 7: duet.node.v1.ProxyCamera
+	(*ProxyCopy)(nil),            // 8: duet.node.v1.ProxyCopy
+	(*FragmentsRequest)(nil),     // 9: duet.node.v1.FragmentsRequest
+	(*Fragment)(nil),             // 10: duet.node.v1.Fragment
+	(*FragmentsReply)(nil),       // 11: duet.node.v1.FragmentsReply
+	(*SpansRequest)(nil),         // 12: duet.node.v1.SpansRequest
+	(*Span)(nil),                 // 13: duet.node.v1.Span
+	(*SpansReply)(nil),           // 14: duet.node.v1.SpansReply
+	(*ReadRequest)(nil),          // 15: duet.node.v1.ReadRequest
+	(*ReadReply)(nil),            // 16: duet.node.v1.ReadReply
+	(*InitRequest)(nil),          // 17: duet.node.v1.InitRequest
+	(*InitReply)(nil),            // 18: duet.node.v1.InitReply
+	(*VerifyReply)(nil),          // 19: duet.node.v1.VerifyReply
+	(*Lock)(nil),                 // 20: duet.node.v1.Lock
+	(*ExchangeLocksRequest)(nil), // 21: duet.node.v1.ExchangeLocksRequest
+	(*ExchangeLocksReply)(nil),   // 22: duet.node.v1.ExchangeLocksReply
+	(*LockRoomRequest)(nil),      // 23: duet.node.v1.LockRoomRequest
+	(*LockRoomReply)(nil),        // 24: duet.node.v1.LockRoomReply
+	(*LockRoom)(nil),             // 25: duet.node.v1.LockRoom
 }
 var file_internal_nodepb_node_proto_depIdxs = []int32{
 	4,  // 0: duet.node.v1.RecorderStatus.cameras:type_name -> duet.node.v1.RecorderCamera
@@ -1738,26 +2177,34 @@ var file_internal_nodepb_node_proto_depIdxs = []int32{
 	1,  // 7: duet.node.v1.ProxyCopy.durable:type_name -> duet.node.v1.Position
 	10, // 8: duet.node.v1.FragmentsReply.fragments:type_name -> duet.node.v1.Fragment
 	13, // 9: duet.node.v1.SpansReply.spans:type_name -> duet.node.v1.Span
-	10, // 10: duet.node.v1.VerifyReply.fragment:type_name -> duet.node.v1.Fragment
-	0,  // 11: duet.node.v1.Recorder.Status:input_type -> duet.node.v1.StatusRequest
-	9,  // 12: duet.node.v1.Recorder.Fragments:input_type -> duet.node.v1.FragmentsRequest
-	12, // 13: duet.node.v1.Recorder.Spans:input_type -> duet.node.v1.SpansRequest
-	15, // 14: duet.node.v1.Recorder.Read:input_type -> duet.node.v1.ReadRequest
-	17, // 15: duet.node.v1.Recorder.Init:input_type -> duet.node.v1.InitRequest
-	9,  // 16: duet.node.v1.Recorder.Verify:input_type -> duet.node.v1.FragmentsRequest
-	0,  // 17: duet.node.v1.Proxy.Status:input_type -> duet.node.v1.StatusRequest
-	3,  // 18: duet.node.v1.Recorder.Status:output_type -> duet.node.v1.RecorderStatus
-	11, // 19: duet.node.v1.Recorder.Fragments:output_type -> duet.node.v1.FragmentsReply
-	14, // 20: duet.node.v1.Recorder.Spans:output_type -> duet.node.v1.SpansReply
-	16, // 21: duet.node.v1.Recorder.Read:output_type -> duet.node.v1.ReadReply
-	18, // 22: duet.node.v1.Recorder.Init:output_type -> duet.node.v1.InitReply
-	19, // 23: duet.node.v1.Recorder.Verify:output_type -> duet.node.v1.VerifyReply
-	6,  // 24: duet.node.v1.Proxy.Status:output_type -> duet.node.v1.ProxyStatus
-	18, // [18:25] is the sub-list for method output_type
-	11, // [11:18] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	20, // 10: duet.node.v1.SpansReply.locks:type_name -> duet.node.v1.Lock
+	10, // 11: duet.node.v1.VerifyReply.fragment:type_name -> duet.node.v1.Fragment
+	20, // 12: duet.node.v1.ExchangeLocksRequest.locks:type_name -> duet.node.v1.Lock
+	20, // 13: duet.node.v1.ExchangeLocksReply.locks:type_name -> duet.node.v1.Lock
+	25, // 14: duet.node.v1.LockRoomReply.disks:type_name -> duet.node.v1.LockRoom
+	0,  // 15: duet.node.v1.Recorder.Status:input_type -> duet.node.v1.StatusRequest
+	9,  // 16: duet.node.v1.Recorder.Fragments:input_type -> duet.node.v1.FragmentsRequest
+	12, // 17: duet.node.v1.Recorder.Spans:input_type -> duet.node.v1.SpansRequest
+	15, // 18: duet.node.v1.Recorder.Read:input_type -> duet.node.v1.ReadRequest
+	17, // 19: duet.node.v1.Recorder.Init:input_type -> duet.node.v1.InitRequest
+	9,  // 20: duet.node.v1.Recorder.Verify:input_type -> duet.node.v1.FragmentsRequest
+	21, // 21: duet.node.v1.Recorder.ExchangeLocks:input_type -> duet.node.v1.ExchangeLocksRequest
+	23, // 22: duet.node.v1.Recorder.LockRoom:input_type -> duet.node.v1.LockRoomRequest
+	0,  // 23: duet.node.v1.Proxy.Status:input_type -> duet.node.v1.StatusRequest
+	3,  // 24: duet.node.v1.Recorder.Status:output_type -> duet.node.v1.RecorderStatus
+	11, // 25: duet.node.v1.Recorder.Fragments:output_type -> duet.node.v1.FragmentsReply
+	14, // 26: duet.node.v1.Recorder.Spans:output_type -> duet.node.v1.SpansReply
+	16, // 27: duet.node.v1.Recorder.Read:output_type -> duet.node.v1.ReadReply
+	18, // 28: duet.node.v1.Recorder.Init:output_type -> duet.node.v1.InitReply
+	19, // 29: duet.node.v1.Recorder.Verify:output_type -> duet.node.v1.VerifyReply
+	22, // 30: duet.node.v1.Recorder.ExchangeLocks:output_type -> duet.node.v1.ExchangeLocksReply
+	24, // 31: duet.node.v1.Recorder.LockRoom:output_type -> duet.node.v1.LockRoomReply
+	6,  // 32: duet.node.v1.Proxy.Status:output_type -> duet.node.v1.ProxyStatus
+	24, // [24:33] is the sub-list for method output_type
+	15, // [15:24] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_internal_nodepb_node_proto_init() }
@@ -1771,7 +2218,7 @@ func file_internal_nodepb_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_nodepb_node_proto_rawDesc), len(file_internal_nodepb_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

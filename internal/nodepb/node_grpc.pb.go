@@ -22,12 +22,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Recorder_Status_FullMethodName    = "/duet.node.v1.Recorder/Status"
-	Recorder_Fragments_FullMethodName = "/duet.node.v1.Recorder/Fragments"
-	Recorder_Spans_FullMethodName     = "/duet.node.v1.Recorder/Spans"
-	Recorder_Read_FullMethodName      = "/duet.node.v1.Recorder/Read"
-	Recorder_Init_FullMethodName      = "/duet.node.v1.Recorder/Init"
-	Recorder_Verify_FullMethodName    = "/duet.node.v1.Recorder/Verify"
+	Recorder_Status_FullMethodName        = "/duet.node.v1.Recorder/Status"
+	Recorder_Fragments_FullMethodName     = "/duet.node.v1.Recorder/Fragments"
+	Recorder_Spans_FullMethodName         = "/duet.node.v1.Recorder/Spans"
+	Recorder_Read_FullMethodName          = "/duet.node.v1.Recorder/Read"
+	Recorder_Init_FullMethodName          = "/duet.node.v1.Recorder/Init"
+	Recorder_Verify_FullMethodName        = "/duet.node.v1.Recorder/Verify"
+	Recorder_ExchangeLocks_FullMethodName = "/duet.node.v1.Recorder/ExchangeLocks"
+	Recorder_LockRoom_FullMethodName      = "/duet.node.v1.Recorder/LockRoom"
 )
 
 // RecorderClient is the client API for Recorder service.
@@ -51,6 +53,11 @@ type RecorderClient interface {
 	// Verify re-reads the stored fragments of [start, end) from the media files and
 	// returns each with the hash of what was read.
 	Verify(ctx context.Context, in *FragmentsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyReply], error)
+	// ExchangeLocks takes the locks that the caller knows, makes them durable, and then
+	// answers with all that the recorder knows.
+	ExchangeLocks(ctx context.Context, in *ExchangeLocksRequest, opts ...grpc.CallOption) (*ExchangeLocksReply, error)
+	// LockRoom says how much a lock would add to what is locked. It places none.
+	LockRoom(ctx context.Context, in *LockRoomRequest, opts ...grpc.CallOption) (*LockRoomReply, error)
 }
 
 type recorderClient struct {
@@ -148,6 +155,26 @@ func (c *recorderClient) Verify(ctx context.Context, in *FragmentsRequest, opts 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Recorder_VerifyClient = grpc.ServerStreamingClient[VerifyReply]
 
+func (c *recorderClient) ExchangeLocks(ctx context.Context, in *ExchangeLocksRequest, opts ...grpc.CallOption) (*ExchangeLocksReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExchangeLocksReply)
+	err := c.cc.Invoke(ctx, Recorder_ExchangeLocks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *recorderClient) LockRoom(ctx context.Context, in *LockRoomRequest, opts ...grpc.CallOption) (*LockRoomReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LockRoomReply)
+	err := c.cc.Invoke(ctx, Recorder_LockRoom_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RecorderServer is the server API for Recorder service.
 // All implementations must embed UnimplementedRecorderServer
 // for forward compatibility.
@@ -169,6 +196,11 @@ type RecorderServer interface {
 	// Verify re-reads the stored fragments of [start, end) from the media files and
 	// returns each with the hash of what was read.
 	Verify(*FragmentsRequest, grpc.ServerStreamingServer[VerifyReply]) error
+	// ExchangeLocks takes the locks that the caller knows, makes them durable, and then
+	// answers with all that the recorder knows.
+	ExchangeLocks(context.Context, *ExchangeLocksRequest) (*ExchangeLocksReply, error)
+	// LockRoom says how much a lock would add to what is locked. It places none.
+	LockRoom(context.Context, *LockRoomRequest) (*LockRoomReply, error)
 	mustEmbedUnimplementedRecorderServer()
 }
 
@@ -196,6 +228,12 @@ func (UnimplementedRecorderServer) Init(context.Context, *InitRequest) (*InitRep
 }
 func (UnimplementedRecorderServer) Verify(*FragmentsRequest, grpc.ServerStreamingServer[VerifyReply]) error {
 	return status.Error(codes.Unimplemented, "method Verify not implemented")
+}
+func (UnimplementedRecorderServer) ExchangeLocks(context.Context, *ExchangeLocksRequest) (*ExchangeLocksReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExchangeLocks not implemented")
+}
+func (UnimplementedRecorderServer) LockRoom(context.Context, *LockRoomRequest) (*LockRoomReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method LockRoom not implemented")
 }
 func (UnimplementedRecorderServer) mustEmbedUnimplementedRecorderServer() {}
 func (UnimplementedRecorderServer) testEmbeddedByValue()                  {}
@@ -305,6 +343,42 @@ func _Recorder_Verify_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Recorder_VerifyServer = grpc.ServerStreamingServer[VerifyReply]
 
+func _Recorder_ExchangeLocks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExchangeLocksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RecorderServer).ExchangeLocks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Recorder_ExchangeLocks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RecorderServer).ExchangeLocks(ctx, req.(*ExchangeLocksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Recorder_LockRoom_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LockRoomRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RecorderServer).LockRoom(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Recorder_LockRoom_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RecorderServer).LockRoom(ctx, req.(*LockRoomRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Recorder_ServiceDesc is the grpc.ServiceDesc for Recorder service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -323,6 +397,14 @@ var Recorder_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Init",
 			Handler:    _Recorder_Init_Handler,
+		},
+		{
+			MethodName: "ExchangeLocks",
+			Handler:    _Recorder_ExchangeLocks_Handler,
+		},
+		{
+			MethodName: "LockRoom",
+			Handler:    _Recorder_LockRoom_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
