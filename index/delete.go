@@ -25,13 +25,19 @@ type Segment struct {
 // Segments yields the media files of a camera, sorted by path: oldest first, since
 // paths begin with date and time. Those marked for deletion are not among them. Like
 // Fragments it holds nothing while the caller works.
-func (s *Store) Segments(camera string) iter.Seq2[Segment, error] {
+func (s *Store) Segments(camera string) iter.Seq2[Segment, error] { return s.SegmentsFrom(camera, "") }
+
+// SegmentsFrom is Segments without those whose path sorts before from.
+func (s *Store) SegmentsFrom(camera, from string) iter.Seq2[Segment, error] {
 	return func(yield func(Segment, error) bool) {
 		if !validName(camera) {
 			return
 		}
 		lower := appendPrefix(nil, kindSegment, camera)
 		upper := after(appendPrefix(nil, kindSegment, camera))
+		if from != "" {
+			lower = appendPath(nil, kindSegment, camera, from)
+		}
 		for size := firstPage; ; size = fullPage {
 			page, err := s.segmentPage(lower, upper, size)
 			if err != nil {
@@ -71,45 +77,90 @@ func (s *Store) segmentPage(lower, upper []byte, size int) (page []Segment, err 
 	return page, it.Error()
 }
 
+// SegmentName names a media file of a camera.
+type SegmentName struct{ Camera, Path string }
+
 // DeleteSegment is the first of three steps: it takes a media file with all its
 // fragments out of the index and marks it for deletion, durably. Then the caller
-// unlinks the file, then DropSegment forgets the mark. ErrNotFound when the index does
+// unlinks the file, then DropSegments forgets the mark. ErrNotFound when the index does
 // not know the file; when it is marked already that is answered again.
-func (s *Store) DeleteSegment(camera, path string) (seg Segment, err error) {
+func (s *Store) DeleteSegment(camera, path string) (Segment, error) {
+	segs, err := s.DeleteSegments([]SegmentName{{camera, path}})
+	if err != nil {
+		return Segment{}, err
+	}
+	return segs[0], nil
+}
+
+// DeleteSegments is DeleteSegment of several files, in one batch: all are marked, or
+// none. Commits wait meanwhile, for one sync and for the deletion of all their
+// fragments, so a caller takes some hundreds of fragments at a time.
+func (s *Store) DeleteSegments(names []SegmentName) (segs []Segment, err error) {
 	err = s.change(func() error {
-		seg, err = s.deleteSegment(camera, path)
+		segs, err = s.deleteSegments(names)
 		return err
 	})
 	if err != nil {
-		return Segment{}, fmt.Errorf("delete segment %q of %s: %w", path, camera, err)
+		return nil, fmt.Errorf("delete %s: %w", describe(names), err)
 	}
-	return seg, nil
+	return segs, nil
 }
 
-func (s *Store) deleteSegment(camera, path string) (Segment, error) {
-	mem, ok := s.cameras[camera]
-	if !ok {
-		return Segment{}, ErrNotFound
+func describe(names []SegmentName) string {
+	if len(names) == 1 {
+		return fmt.Sprintf("segment %q of %s", names[0].Path, names[0].Camera)
 	}
-	if seg, ok := mem.deleting[path]; ok {
-		return seg, nil
-	}
+	return fmt.Sprintf("%d segments", len(names))
+}
+
+func (s *Store) deleteSegments(names []SegmentName) ([]Segment, error) {
 	t := s.begin()
 	defer t.close()
-	c := t.camera(camera)
+	segs := make([]Segment, 0, len(names))
+	for _, n := range names {
+		mem, ok := s.cameras[n.Camera]
+		if !ok {
+			return nil, fmt.Errorf("segment %q of %s: %w", n.Path, n.Camera, ErrNotFound)
+		}
+		if seg, ok := mem.deleting[n.Path]; ok {
+			segs = append(segs, seg)
+			continue
+		}
+		c := t.camera(n.Camera)
+		if seg, ok := c.marked[n.Path]; ok { // it was named twice
+			segs = append(segs, seg)
+			continue
+		}
+		seg, err := t.deleteSegment(c, n.Path)
+		if err != nil {
+			return nil, err
+		}
+		segs = append(segs, seg)
+	}
+	if len(t.cameras) == 0 {
+		return segs, nil
+	}
+	return segs, t.commit()
+}
+
+// deleteSegment removes the fragments of a media file and marks it.
+func (t *txn) deleteSegment(c *change, path string) (Segment, error) {
 	row, err := t.segment(c, path)
 	switch {
 	case err != nil:
 		return Segment{}, err
 	case !row.known:
-		return Segment{}, ErrNotFound
+		return Segment{}, fmt.Errorf("segment %q of %s: %w", path, c.name, ErrNotFound)
 	}
 	marked := row.Segment
-	c.marked = &marked
+	if c.marked == nil {
+		c.marked = map[string]Segment{}
+	}
+	c.marked[path] = marked
 	p := pager{
-		s: s, camera: camera, prefixLen: len(camera) + 2,
-		lower: timeKey(kindFragment, camera, marked.StartNS),
-		upper: timeKey(kindFragment, camera, satAdd(marked.EndNS, 1)),
+		s: t.s, camera: c.name, prefixLen: len(c.name) + 2,
+		lower: timeKey(kindFragment, c.name, marked.StartNS),
+		upper: timeKey(kindFragment, c.name, satAdd(marked.EndNS, 1)),
 		keep:  func(r *Ref) bool { return r.Segment == path },
 	}
 	for !p.done {
@@ -122,12 +173,12 @@ func (s *Store) deleteSegment(camera, path string) (Segment, error) {
 			}
 		}
 	}
-	for _, d := range mem.damaged {
+	for _, d := range c.mem.damaged {
 		if d.Segment == path {
 			t.undamage(c, d)
 		}
 	}
-	return marked, t.commit()
+	return marked, nil
 }
 
 // Deleting returns the media files that are marked for deletion, by camera and path:
@@ -151,29 +202,43 @@ func (s *Store) Deleting() []Segment {
 // DropSegment forgets the mark of a media file that is gone from the directory,
 // durably. Without a mark it does nothing.
 func (s *Store) DropSegment(camera, path string) error {
+	return s.DropSegments([]SegmentName{{camera, path}})
+}
+
+// DropSegments is DropSegment of several files, in one batch.
+func (s *Store) DropSegments(names []SegmentName) error {
 	err := s.change(func() error {
-		c, ok := s.cameras[camera]
-		if !ok {
-			return nil
-		}
-		if _, ok := c.deleting[path]; !ok {
-			return nil
-		}
 		b := s.db.NewBatch()
 		defer func() { _ = b.Close() }() // applied or given up
-		if err := b.Delete(appendPath(nil, kindDeleting, camera, path), nil); err != nil {
-			return err
+		var gone []SegmentName
+		for _, n := range names {
+			c, ok := s.cameras[n.Camera]
+			if !ok {
+				continue
+			}
+			if _, ok := c.deleting[n.Path]; !ok {
+				continue
+			}
+			if err := b.Delete(appendPath(nil, kindDeleting, n.Camera, n.Path), nil); err != nil {
+				return err
+			}
+			gone = append(gone, n)
+		}
+		if len(gone) == 0 {
+			return nil
 		}
 		if err := s.apply(b); err != nil {
 			return err
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		delete(c.deleting, path)
+		for _, n := range gone {
+			delete(s.cameras[n.Camera].deleting, n.Path)
+		}
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("forget segment %q of %s: %w", path, camera, err)
+		return fmt.Errorf("forget %s: %w", describe(names), err)
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ type change struct {
 	run       Span
 	runOut    bool
 	remeasure bool // extent has to be read again
-	marked    *Segment
+	marked    map[string]Segment // for deletion, by path
 	damaged   map[place]*Damage // marks that are set; nil: that are forgotten
 }
 
@@ -155,10 +155,10 @@ func (t *txn) rows(c *change) {
 	t.put(t.key, func(dst, key []byte) []byte { return appendCamera(dst, key, &c.row) })
 	for path, row := range c.segments {
 		t.key = appendPath(t.key[:0], kindSegment, c.name, path)
-		if c.marked != nil && c.marked.Path == path {
+		if marked, ok := c.marked[path]; ok {
 			t.delete(t.key)
 			t.key = appendPath(t.key[:0], kindDeleting, c.name, path)
-			t.put(t.key, func(dst, key []byte) []byte { return appendSegment(dst, key, c.marked) })
+			t.put(t.key, func(dst, key []byte) []byte { return appendSegment(dst, key, &marked) })
 			continue
 		}
 		t.put(t.key, func(dst, key []byte) []byte { return appendSegment(dst, key, &row.Segment) })
@@ -195,9 +195,9 @@ func (c *change) settle() {
 	for _, row := range c.segments {
 		c.mem.recent = row.Segment
 	}
-	if c.marked != nil {
+	for path, seg := range c.marked {
 		c.mem.recent = Segment{}
-		c.mem.deleting[c.marked.Path] = *c.marked
+		c.mem.deleting[path] = seg
 	}
 }
 
