@@ -101,7 +101,7 @@ func TestBadStartsSayWhatToDo(t *testing.T) {
 				l, err := net.Listen("tcp", address)
 				require.NoError(t, err)
 				out := start(t, s, node)
-				require.Contains(t, out, address)
+				require.Contains(t, out, address[strings.IndexByte(address, ':')+1:])
 				require.Contains(t, out, "in use")
 				_ = l.Close()
 			}
@@ -283,7 +283,8 @@ func TestBadInputStopsNothing(t *testing.T) {
 		}
 	})
 
-	to := time.Now().Add(-time.Second).Truncate(time.Millisecond)
+	time.Sleep(time.Until(from.Add(4 * time.Second))) // something to compare
+	to := time.Now().Truncate(time.Millisecond)
 	waitFor(t, 20*time.Second, "durable to the end", func() error {
 		tl, err := s.timeline("gate", from, to)
 		if err != nil {

@@ -97,7 +97,7 @@ func quantile(d []time.Duration, q float64) time.Duration { return d[int(q*float
 func TestIsolation(t *testing.T) {
 	options := camsim.DefaultCameras(6)
 	sim, list := cameras(t, options)
-	s := startSite(t, siteOptions{cameras: list, logSeconds: 10})
+	s := startSite(t, siteOptions{cameras: list, logSeconds: 10, extra: "fragment: {max: 5s}\n"})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var live latencies

@@ -48,7 +48,7 @@ func TestMemoryOfAHundredCameras(t *testing.T) {
 	}
 	sim, list := cameras(t, options)
 	began := time.Now()
-	s := startSite(t, siteOptions{cameras: list, logSeconds: logSeconds})
+	s := startSite(t, siteOptions{cameras: list, logSeconds: logSeconds, extra: "fragment: {max: 5s}\n"})
 	t.Logf("100 cameras are recorded twice %v after the start", time.Since(began).Round(10*time.Millisecond))
 	time.Sleep(2 * logSeconds * time.Second) // the window fills, and turns over once
 	var rate int64

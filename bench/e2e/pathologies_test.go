@@ -27,7 +27,7 @@ type pathology struct {
 	cause  string
 	// damaged: packets were withheld, so that access units are incomplete.
 	damaged bool
-	// skew bounds how far capture times may be from the times of sending; 0: 200 ms.
+	// skew bounds how far capture times may be from the times of sending; 0: tolerance.
 	skew time.Duration
 }
 
@@ -142,7 +142,7 @@ func TestPathologies(t *testing.T) {
 			l, err := ledger.ReadFile(cam.Ledger)
 			require.NoError(t, err)
 			units := exported(t, s.export(t, cam.Name, from, to), l, from)
-			o := ledger.Options{FromNS: from.UnixNano(), ToNS: to.UnixNano(), Tolerance: p.skew}
+			o := ledger.Options{FromNS: from.UnixNano(), ToNS: to.UnixNano(), Tolerance: max(p.skew, tolerance)}
 			for _, g := range tl.Gaps {
 				t.Logf("gap of %v from %s: %s", g.End.Sub(g.Start), g.Start.Format(time.TimeOnly), g.Cause)
 				o.Gaps = append(o.Gaps, ledger.Gap{StartNS: g.Start.UnixNano(), EndNS: g.End.UnixNano(), Cause: g.Cause})
