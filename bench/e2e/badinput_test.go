@@ -215,7 +215,7 @@ func TestBadInputStopsNothing(t *testing.T) {
 	})
 
 	t.Run("garbage on every port", func(t *testing.T) {
-		r := rand.New(rand.NewPCG(seed(t), 2)) //nolint:gosec // a test's choices, to be repeated
+		r := rand.New(rand.NewPCG(seed(t), 2))
 		b, err := os.ReadFile(s.config)
 		require.NoError(t, err)
 		var addresses []string
@@ -269,7 +269,7 @@ func TestBadInputStopsNothing(t *testing.T) {
 			"/v1/cameras/..%2f..%2fetc/timeline?start=" + at(-time.Minute) + "&end=" + at(0):        404,
 			"/nothing": 404,
 		} {
-			resp, err := http.Get(s.http + path) //nolint:gosec,noctx // a node of this test
+			resp, err := http.Get(s.http + path) //nolint:noctx // a node of this test
 			require.NoError(t, err)
 			body, err := io.ReadAll(resp.Body)
 			require.NoError(t, err)

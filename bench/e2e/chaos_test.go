@@ -55,7 +55,7 @@ func (s *site) outages(t testing.TB, seed uint64, duration time.Duration, copies
 func TestLedgerChaos(t *testing.T) {
 	const total = 90 * time.Second
 	seed := seed(t)
-	r := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's choices, to be repeated
+	r := rand.New(rand.NewPCG(seed, 1))
 	sim, list := cameras(t, camsim.DefaultCameras(8))
 	s := startSite(t, siteOptions{cameras: list, recorders: threeRecorders, logSeconds: 20})
 	from := time.Now().Add(time.Second).Truncate(time.Millisecond)

@@ -3,7 +3,6 @@ package e2e
 import (
 	"bufio"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -126,7 +125,7 @@ func (s *site) checkExport(t testing.TB, cam *camsim.Camera, from, to time.Time)
 // exported reads the access units of an export that begins at from.
 func exported(t testing.TB, path string, l *ledger.Ledger, from time.Time) []ledger.AccessUnit {
 	t.Helper()
-	f, err := os.Open(path) //nolint:gosec // an export of this test
+	f, err := os.Open(path)
 	require.NoError(t, err)
 	defer func() { _ = f.Close() }()
 	units, err := ledger.FromMP4(bufio.NewReaderSize(f, 1<<20), &l.Header, from.UnixNano())
@@ -202,14 +201,4 @@ func (s *site) noPanics(t testing.TB) {
 			require.NotContains(t, string(b), bad, "log of %s", name)
 		}
 	}
-}
-
-// status returns the HTTP status of a node's path.
-func status(url string) int {
-	resp, err := http.Get(url) //nolint:gosec,noctx // a node of this test
-	if err != nil {
-		return 0
-	}
-	_ = resp.Body.Close()
-	return resp.StatusCode
 }

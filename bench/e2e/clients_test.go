@@ -39,7 +39,7 @@ func annexB(b []byte) [][]byte {
 // numbers returns the numbers of the access units in a byte stream, in order.
 func numbers(t testing.TB, path string, codec ledger.Codec, camera string) []uint64 {
 	t.Helper()
-	b, err := os.ReadFile(path) //nolint:gosec // written by this test
+	b, err := os.ReadFile(path)
 	require.NoError(t, err)
 	var n []uint64
 	for _, nalu := range annexB(b) {

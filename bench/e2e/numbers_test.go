@@ -63,8 +63,16 @@ func TestMemoryOfAHundredCameras(t *testing.T) {
 		}
 	}
 	rss := s.procs["p1"].rss(t)
-	t.Logf("resident memory of the proxy %d MB, media of %d s %d MB", rss>>20, logSeconds, rate>>20)
-	require.Less(t, rss, rate+(64<<20))
+	var proxies struct {
+		Proxies []struct {
+			LogBytes int64 `json:"logBytes"`
+		} `json:"proxies"`
+	}
+	require.NoError(t, s.get("/v1/proxies", &proxies))
+	window := proxies.Proxies[0].LogBytes
+	t.Logf("resident memory of the proxy %d MB; its logs hold %d MB, the cameras sent %d MB in %d s", rss>>20, window>>20, rate>>20, logSeconds)
+	require.Less(t, window, rate*13/10+(100*300<<10), "the logs hold more than their window, a GOP and a slab each")
+	require.Less(t, rss, window+(64<<20))
 	for _, name := range []string{"r1", "r2"} {
 		t.Logf("resident memory of %s %d MB", name, s.procs[name].rss(t)>>20)
 	}

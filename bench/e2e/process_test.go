@@ -1,10 +1,8 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +26,6 @@ type process struct {
 	mu      sync.Mutex
 	cmd     *exec.Cmd
 	done    chan struct{}
-	stopped bool
 }
 
 // start starts the process, which must not be running.
@@ -39,7 +36,7 @@ func (p *process) start(t testing.TB) {
 	f, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(t, err)
 	defer func() { _ = f.Close() }()
-	cmd := exec.Command(binary, p.args...) //nolint:gosec // the binary that this test built
+	cmd := exec.Command(binary, p.args...)
 	cmd.Stdout, cmd.Stderr = f, f
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, cmd.Start(), "start %s", p.name)
@@ -48,7 +45,7 @@ func (p *process) start(t testing.TB) {
 		_ = cmd.Wait()
 		close(done)
 	}()
-	p.cmd, p.done, p.stopped = cmd, done, false
+	p.cmd, p.done = cmd, done
 }
 
 // kill ends the process with SIGKILL and waits until it is gone.
@@ -90,7 +87,6 @@ func (p *process) signal(sig syscall.Signal) {
 	defer p.mu.Unlock()
 	if p.cmd != nil {
 		_ = p.cmd.Process.Signal(sig)
-		p.stopped = sig == syscall.SIGSTOP
 	}
 }
 
@@ -117,25 +113,26 @@ func (p *process) pid() int {
 	return p.cmd.Process.Pid
 }
 
-// rss returns the resident memory of the process in bytes.
+// rss returns the resident memory of the process in bytes, without the pages of the
+// program file, which all processes share.
 func (p *process) rss(t testing.TB) int64 {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid()))
 	require.NoError(t, err)
 	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
 			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 			require.NoError(t, err)
 			return kb << 10
 		}
 	}
-	t.Fatalf("no VmRSS of %s", p.name)
+	t.Fatalf("no RssAnon of %s", p.name)
 	return 0
 }
 
 // tail returns the last n lines of a file, for a failure's message.
 func tail(path string, n int) string {
-	b, err := os.ReadFile(path) //nolint:gosec // a log of this test
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
@@ -147,7 +144,7 @@ func tail(path string, n int) string {
 func run(t testing.TB, args ...string) (out string, code int) {
 	t.Helper()
 	var b bytes.Buffer
-	cmd := exec.Command(binary, args...) //nolint:gosec // the binary that this test built
+	cmd := exec.Command(binary, args...)
 	cmd.Stdout, cmd.Stderr = &b, &b
 	err := cmd.Run()
 	if _, exited := err.(*exec.ExitError); err != nil && !exited { //nolint:errorlint // Run returns it unwrapped
@@ -162,7 +159,7 @@ func tool(t testing.TB, limit time.Duration, name string, args ...string) (stdou
 	path, lookErr := exec.LookPath(name)
 	require.NoError(t, lookErr, "this test needs %s: `make setup` installs it", name)
 	var out, errOut bytes.Buffer
-	cmd := exec.Command(path, args...) //nolint:gosec // a test's own arguments
+	cmd := exec.Command(path, args...)
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	require.NoError(t, cmd.Start())
 	timer := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
@@ -187,7 +184,7 @@ func startTool(t testing.TB, name string, args ...string) *background {
 	b := &background{out: filepath.Join(t.TempDir(), name+".log"), done: make(chan error, 1)}
 	f, err := os.Create(b.out)
 	require.NoError(t, err)
-	b.cmd = exec.Command(path, args...) //nolint:gosec // a test's own arguments
+	b.cmd = exec.Command(path, args...)
 	b.cmd.Stdout, b.cmd.Stderr = f, f
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, b.cmd.Start())
@@ -212,12 +209,4 @@ func (b *background) wait(limit time.Duration) (string, error) {
 		return "", readErr
 	}
 	return string(out), err
-}
-
-// lines calls f with each line of r.
-func lines(r io.Reader, f func(string)) {
-	s := bufio.NewScanner(r)
-	for s.Scan() {
-		f(s.Text())
-	}
 }
