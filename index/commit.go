@@ -180,6 +180,11 @@ func (t *txn) add(r *Ref) error {
 	if err != nil {
 		return err
 	}
+	d, err := t.digest(c, r)
+	if err != nil {
+		return err
+	}
+	d.add(r, 1)
 	seg.Bytes += r.Size
 	seg.Fragments++
 	c.row.bytes += r.Size
@@ -224,6 +229,11 @@ func (t *txn) remove(c *change, r *Ref) error {
 	if err != nil {
 		return err
 	}
+	d, err := t.digest(c, r)
+	if err != nil {
+		return err
+	}
+	d.add(r, -1)
 	seg.Bytes -= r.Size
 	seg.Fragments--
 	c.row.bytes -= r.Size

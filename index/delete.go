@@ -95,9 +95,19 @@ func (s *Store) DeleteSegment(camera, path string) (Segment, error) {
 // DeleteSegments is DeleteSegment of several files, in one batch: all are marked, or
 // none. Commits wait meanwhile, for one sync and for the deletion of all their
 // fragments, so a caller takes some hundreds of fragments at a time.
-func (s *Store) DeleteSegments(names []SegmentName) (segs []Segment, err error) {
+func (s *Store) DeleteSegments(names []SegmentName) ([]Segment, error) {
+	return s.takeOut(names, false)
+}
+
+// ExpireSegments is DeleteSegments for retention: Camera.HorizonNS then says, durably,
+// that what starts before the end of these files is not missing here but was deleted.
+func (s *Store) ExpireSegments(names []SegmentName) ([]Segment, error) {
+	return s.takeOut(names, true)
+}
+
+func (s *Store) takeOut(names []SegmentName, expire bool) (segs []Segment, err error) {
 	err = s.change(func() error {
-		segs, err = s.deleteSegments(names)
+		segs, err = s.deleteSegments(names, expire)
 		return err
 	})
 	if err != nil {
@@ -113,7 +123,7 @@ func describe(names []SegmentName) string {
 	return fmt.Sprintf("%d segments", len(names))
 }
 
-func (s *Store) deleteSegments(names []SegmentName) ([]Segment, error) {
+func (s *Store) deleteSegments(names []SegmentName, expire bool) ([]Segment, error) {
 	t := s.begin()
 	defer t.close()
 	segs := make([]Segment, 0, len(names))
@@ -134,6 +144,9 @@ func (s *Store) deleteSegments(names []SegmentName) ([]Segment, error) {
 		seg, err := t.deleteSegment(c, n.Path)
 		if err != nil {
 			return nil, err
+		}
+		if expire && seg.EndNS > c.mem.horizonNS {
+			c.horizonNS = max(c.horizonNS, seg.EndNS)
 		}
 		segs = append(segs, seg)
 	}

@@ -39,6 +39,16 @@ func (s *Store) dumpCamera(w io.Writer, c Camera) error {
 			return err
 		}
 	}
+	digests, err := s.hours(nil, c.Name, math.MinInt64, math.MaxInt64)
+	if err != nil {
+		return err
+	}
+	for _, d := range digests {
+		_, err := fmt.Fprintf(w, "hour %d fragments=%d repaired=%d bytes=%d sum=%x\n", d.HourNS, d.Fragments, d.Repaired, d.Bytes, d.Sum)
+		if err != nil {
+			return err
+		}
+	}
 	spans, err := s.Spans(c.Name, math.MinInt64, math.MaxInt64)
 	if err != nil {
 		return err

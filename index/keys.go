@@ -16,7 +16,9 @@ const (
 	kindDamaged  = 'd' // camera 0 start epoch first      → Damage
 	kindFragment = 'f' // camera 0 start epoch first      → Ref
 	kindSegment  = 'g' // camera 0 path                   → Segment
+	kindHorizon  = 'h' // camera 0                        → where deleting has come to
 	kindInit     = 'i' // camera 0 hash                   → init header
+	kindDigest   = 'm' // camera 0 hour                   → Digest
 	kindUses     = 'n' // camera 0 hash                   → how many fragments need it
 	kindSpan     = 's' // camera 0 start epoch first      → Span
 	kindDeleting = 't' // camera 0 path                   → Segment, marked for deletion

@@ -31,6 +31,17 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
+	err = s.scan([]byte{kindHorizon}, func(key, value []byte) error {
+		c, _, err := s.cameraOf(key)
+		if err != nil {
+			return err
+		}
+		c.horizonNS, err = decodeCount(key, value)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	err = s.scan([]byte{kindUses}, func(key, value []byte) error {
 		c, rest, err := s.cameraOf(key)
 		if err != nil {

@@ -66,9 +66,13 @@ type camera struct {
 	extent
 	newestNS int64   // no fragment in the database starts later
 	recent   Segment // the row of a media file that was changed last; may be none
-	inits    map[media.Hash]int64
-	deleting map[string]Segment
-	damaged  map[place]*Damage
+	// hour is the digest of the newest hour that was changed; may be none. horizonNS is
+	// Camera.HorizonNS.
+	hour      Digest
+	horizonNS int64
+	inits     map[media.Hash]int64
+	deleting  map[string]Segment
+	damaged   map[place]*Damage
 }
 
 // Init is an init header (ftyp and moov) of a camera.
@@ -90,6 +94,10 @@ type Camera struct {
 	// Bytes are those of the fragments, moof and mdat.
 	Bytes     int64
 	Fragments int64
+	// HorizonNS is how far retention has come: no footage that starts before is missing,
+	// whoever else has it; it was deleted here. 0: nothing was. Unix ns. An index that is
+	// rebuilt from media does not know it.
+	HorizonNS int64
 }
 
 // Open opens the index, or makes an empty one.
@@ -368,6 +376,6 @@ func (s *Store) Cameras() []Camera {
 func (c *camera) summary(name string) Camera {
 	return Camera{
 		Name: name, Position: c.position, StartNS: c.startNS, EndNS: c.endNS,
-		Bytes: c.bytes, Fragments: c.fragments,
+		Bytes: c.bytes, Fragments: c.fragments, HorizonNS: c.horizonNS,
 	}
 }

@@ -31,13 +31,17 @@ type change struct {
 	// used are the uses of init headers, and segments the rows, that were touched.
 	used     map[media.Hash]int64
 	segments map[string]*segmentRow
+	// hours are the digests that were touched, by when their hour begins.
+	hours map[int64]*Digest
+	// horizonNS is a horizon to be written; 0: none.
+	horizonNS int64
 	// run is what is to be added to the spans, or taken from them, before the next
 	// change that does not continue it.
 	run       Span
 	runOut    bool
-	remeasure bool // extent has to be read again
+	remeasure bool               // extent has to be read again
 	marked    map[string]Segment // for deletion, by path
-	damaged   map[place]*Damage // marks that are set; nil: that are forgotten
+	damaged   map[place]*Damage  // marks that are set; nil: that are forgotten
 }
 
 type segmentRow struct {
@@ -67,6 +71,7 @@ func (t *txn) camera(name string) *change {
 		c = &change{
 			name: name, mem: mem, row: mem.cameraRow, extent: mem.extent, newestNS: mem.newestNS,
 			used: map[media.Hash]int64{}, segments: map[string]*segmentRow{}, damaged: map[place]*Damage{},
+			hours: map[int64]*Digest{},
 		}
 		t.cameras[name] = c
 	}
@@ -163,6 +168,11 @@ func (t *txn) rows(c *change) {
 		}
 		t.put(t.key, func(dst, key []byte) []byte { return appendSegment(dst, key, &row.Segment) })
 	}
+	t.putDigests(c)
+	if c.horizonNS > 0 {
+		t.key = appendPrefix(t.key[:0], kindHorizon, c.name)
+		t.put(t.key, func(dst, key []byte) []byte { return appendCount(dst, key, c.horizonNS) })
+	}
 	for hash, n := range c.used {
 		t.key = appendHash(t.key[:0], kindUses, c.name, hash)
 		if n == 0 && c.mem.inits[hash] > 0 {
@@ -192,6 +202,12 @@ func (c *change) settle() {
 		}
 		c.mem.damaged[at] = d
 	}
+	for hour, d := range c.hours {
+		if hour >= c.mem.hour.HourNS {
+			c.mem.hour = *d
+		}
+	}
+	c.mem.horizonNS = max(c.mem.horizonNS, c.horizonNS)
 	for _, row := range c.segments {
 		c.mem.recent = row.Segment
 	}

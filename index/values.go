@@ -18,7 +18,8 @@ const (
 )
 
 // formatVersion is that of the database as a whole.
-const formatVersion = 1
+// 2: with digests.
+const formatVersion = 2
 
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
 

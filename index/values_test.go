@@ -23,6 +23,8 @@ func FuzzValues(f *testing.F) {
 	f.Add(path, appendSegment(nil, path, &Segment{StartNS: 1, EndNS: 2, Bytes: 3, Fragments: 4}), false)
 	camera := appendPrefix(nil, kindCamera, "gate")
 	f.Add(camera, appendCamera(nil, camera, &cameraRow{position: record.Position{Epoch: r.Epoch, Offset: 7}}), false)
+	hour := appendHour(nil, "gate", HourOf(r.StartNS))
+	f.Add(hour, appendDigest(nil, hour, &Digest{Fragments: 1, Bytes: 2, Sum: Sum{3}}), false)
 	f.Add(key, []byte{valueVersion, 1, 2, 3}, true)
 	f.Fuzz(func(t *testing.T, key, value []byte, reseal bool) {
 		if reseal { // get past the checksum
@@ -48,6 +50,8 @@ func FuzzValues(f *testing.F) {
 		check(err, func() []byte { return appendSegment(nil, key, &g) })
 		c, err := decodeCamera(key, value)
 		check(err, func() []byte { return appendCamera(nil, key, &c) })
+		d, err := decodeDigest(key, value)
+		check(err, func() []byte { return appendDigest(nil, key, &d) })
 		b, err := decodeBlob(key, value)
 		check(err, func() []byte { return appendBlob(nil, key, b) })
 		n, err := decodeCount(key, value)

@@ -9,7 +9,7 @@ import (
 // Hash is a SHA-256.
 type Hash [sha256.Size]byte
 
-// InfoFlags say what is wrong with a fragment. A whole one has none.
+// InfoFlags say what is wrong with a fragment. A whole one has none but perhaps Repaired.
 type InfoFlags uint32
 
 const (
@@ -24,6 +24,9 @@ const (
 	Truncated
 	// Malformed: packets that could not be depacketized were left out.
 	Malformed
+	// Repaired: it was copied from another recorder. This is the only flag that says
+	// nothing of the fragment but how this copy came to be: equal copies may differ in it.
+	Repaired
 )
 
 // Info is everything that is known of a fragment, apart from where it is stored.

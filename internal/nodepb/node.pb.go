@@ -293,6 +293,7 @@ type RecorderCamera struct {
 	BytesIn         uint64                 `protobuf:"varint,9,opt,name=bytes_in,json=bytesIn,proto3" json:"bytes_in,omitempty"`
 	OffsetsLost     uint64                 `protobuf:"varint,10,opt,name=offsets_lost,json=offsetsLost,proto3" json:"offsets_lost,omitempty"`
 	Linked          bool                   `protobuf:"varint,11,opt,name=linked,proto3" json:"linked,omitempty"` // a proxy is sending it, or it is caught up and connected
+	Repair          *RepairState           `protobuf:"bytes,20,opt,name=repair,proto3" json:"repair,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -404,6 +405,13 @@ func (x *RecorderCamera) GetLinked() bool {
 	return false
 }
 
+func (x *RecorderCamera) GetRepair() *RepairState {
+	if x != nil {
+		return x.Repair
+	}
+	return nil
+}
+
 type Disk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -413,6 +421,8 @@ type Disk struct {
 	UsedBytes     uint64                 `protobuf:"varint,5,opt,name=used_bytes,json=usedBytes,proto3" json:"used_bytes,omitempty"` // by this recorder
 	QuotaBytes    uint64                 `protobuf:"varint,6,opt,name=quota_bytes,json=quotaBytes,proto3" json:"quota_bytes,omitempty"`
 	LockedBytes   uint64                 `protobuf:"varint,20,opt,name=locked_bytes,json=lockedBytes,proto3" json:"locked_bytes,omitempty"` // of used_bytes, those that evidence locks keep
+	Id            string                 `protobuf:"bytes,30,opt,name=id,proto3" json:"id,omitempty"`                                       // of the data directory, for as long as it exists
+	Generation    string                 `protobuf:"bytes,31,opt,name=generation,proto3" json:"generation,omitempty"`                       // another one: the directory was begun anew, what it had is lost
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -494,6 +504,20 @@ func (x *Disk) GetLockedBytes() uint64 {
 		return x.LockedBytes
 	}
 	return 0
+}
+
+func (x *Disk) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Disk) GetGeneration() string {
+	if x != nil {
+		return x.Generation
+	}
+	return ""
 }
 
 type ProxyStatus struct {
@@ -1236,7 +1260,8 @@ func (x *Span) GetSinceNs() int64 {
 type SpansReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Spans         []*Span                `protobuf:"bytes,1,rep,name=spans,proto3" json:"spans,omitempty"`
-	Locks         []*Lock                `protobuf:"bytes,15,rep,name=locks,proto3" json:"locks,omitempty"` // in force, and overlapping [start, end)
+	Locks         []*Lock                `protobuf:"bytes,15,rep,name=locks,proto3" json:"locks,omitempty"`      // in force, and overlapping [start, end)
+	Repaired      []*Stretch             `protobuf:"bytes,2,rep,name=repaired,proto3" json:"repaired,omitempty"` // what was copied from another recorder, in order
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1281,6 +1306,13 @@ func (x *SpansReply) GetSpans() []*Span {
 func (x *SpansReply) GetLocks() []*Lock {
 	if x != nil {
 		return x.Locks
+	}
+	return nil
+}
+
+func (x *SpansReply) GetRepaired() []*Stretch {
+	if x != nil {
+		return x.Repaired
 	}
 	return nil
 }
@@ -1943,6 +1975,275 @@ func (x *LockRoom) GetRefused() bool {
 	return false
 }
 
+// Stretch is a stretch of time, Unix ns, end exclusive.
+type Stretch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	StartNs       int64                  `protobuf:"varint,1,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs         int64                  `protobuf:"varint,2,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stretch) Reset() {
+	*x = Stretch{}
+	mi := &file_internal_nodepb_node_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stretch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stretch) ProtoMessage() {}
+
+func (x *Stretch) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_nodepb_node_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stretch.ProtoReflect.Descriptor instead.
+func (*Stretch) Descriptor() ([]byte, []int) {
+	return file_internal_nodepb_node_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Stretch) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *Stretch) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+// Digest sums up the fragments that start in one hour.
+type Digest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	HourNs        int64                  `protobuf:"varint,1,opt,name=hour_ns,json=hourNs,proto3" json:"hour_ns,omitempty"`
+	Fragments     int64                  `protobuf:"varint,2,opt,name=fragments,proto3" json:"fragments,omitempty"`
+	Bytes         int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Sum           []uint64               `protobuf:"fixed64,4,rep,packed,name=sum,proto3" json:"sum,omitempty"` // four
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Digest) Reset() {
+	*x = Digest{}
+	mi := &file_internal_nodepb_node_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Digest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Digest) ProtoMessage() {}
+
+func (x *Digest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_nodepb_node_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Digest.ProtoReflect.Descriptor instead.
+func (*Digest) Descriptor() ([]byte, []int) {
+	return file_internal_nodepb_node_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Digest) GetHourNs() int64 {
+	if x != nil {
+		return x.HourNs
+	}
+	return 0
+}
+
+func (x *Digest) GetFragments() int64 {
+	if x != nil {
+		return x.Fragments
+	}
+	return 0
+}
+
+func (x *Digest) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Digest) GetSum() []uint64 {
+	if x != nil {
+		return x.Sum
+	}
+	return nil
+}
+
+type DigestsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Digests       []*Digest              `protobuf:"bytes,1,rep,name=digests,proto3" json:"digests,omitempty"` // by hour; none for an hour without a fragment
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DigestsReply) Reset() {
+	*x = DigestsReply{}
+	mi := &file_internal_nodepb_node_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DigestsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DigestsReply) ProtoMessage() {}
+
+func (x *DigestsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_nodepb_node_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DigestsReply.ProtoReflect.Descriptor instead.
+func (*DigestsReply) Descriptor() ([]byte, []int) {
+	return file_internal_nodepb_node_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *DigestsReply) GetDigests() []*Digest {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
+}
+
+// RepairState is how a recorder's copy of a camera compares with those of the others.
+type RepairState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Up to here this copy holds all that the other recorders held when they were asked
+	// last; 0: not all were asked yet. Capture time, Unix ns.
+	CompleteUntilNs   int64  `protobuf:"varint,1,opt,name=complete_until_ns,json=completeUntilNs,proto3" json:"complete_until_ns,omitempty"`
+	LackingFragments  uint64 `protobuf:"varint,2,opt,name=lacking_fragments,json=lackingFragments,proto3" json:"lacking_fragments,omitempty"` // an estimate where hours were not listed yet
+	LackingBytes      uint64 `protobuf:"varint,3,opt,name=lacking_bytes,json=lackingBytes,proto3" json:"lacking_bytes,omitempty"`
+	BytesPerSecond    uint64 `protobuf:"varint,4,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`        // at which it is being copied now
+	RemainingNs       int64  `protobuf:"varint,5,opt,name=remaining_ns,json=remainingNs,proto3" json:"remaining_ns,omitempty"`                   // how long that takes at this rate; 0: nothing to do, or not known
+	RepairedFragments uint64 `protobuf:"varint,6,opt,name=repaired_fragments,json=repairedFragments,proto3" json:"repaired_fragments,omitempty"` // since the recorder started
+	RepairedBytes     uint64 `protobuf:"varint,7,opt,name=repaired_bytes,json=repairedBytes,proto3" json:"repaired_bytes,omitempty"`
+	Stopped           string `protobuf:"bytes,8,opt,name=stopped,proto3" json:"stopped,omitempty"` // why nothing is copied although something is lacking; empty: it is
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *RepairState) Reset() {
+	*x = RepairState{}
+	mi := &file_internal_nodepb_node_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RepairState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RepairState) ProtoMessage() {}
+
+func (x *RepairState) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_nodepb_node_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RepairState.ProtoReflect.Descriptor instead.
+func (*RepairState) Descriptor() ([]byte, []int) {
+	return file_internal_nodepb_node_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RepairState) GetCompleteUntilNs() int64 {
+	if x != nil {
+		return x.CompleteUntilNs
+	}
+	return 0
+}
+
+func (x *RepairState) GetLackingFragments() uint64 {
+	if x != nil {
+		return x.LackingFragments
+	}
+	return 0
+}
+
+func (x *RepairState) GetLackingBytes() uint64 {
+	if x != nil {
+		return x.LackingBytes
+	}
+	return 0
+}
+
+func (x *RepairState) GetBytesPerSecond() uint64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+func (x *RepairState) GetRemainingNs() int64 {
+	if x != nil {
+		return x.RemainingNs
+	}
+	return 0
+}
+
+func (x *RepairState) GetRepairedFragments() uint64 {
+	if x != nil {
+		return x.RepairedFragments
+	}
+	return 0
+}
+
+func (x *RepairState) GetRepairedBytes() uint64 {
+	if x != nil {
+		return x.RepairedBytes
+	}
+	return 0
+}
+
+func (x *RepairState) GetStopped() string {
+	if x != nil {
+		return x.Stopped
+	}
+	return ""
+}
+
 var File_internal_nodepb_node_proto protoreflect.FileDescriptor
 
 const file_internal_nodepb_node_proto_rawDesc = "" +
@@ -1966,7 +2267,7 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"started_ns\x18\x05 \x01(\x03R\tstartedNs\x126\n" +
 	"\acameras\x18\x06 \x03(\v2\x1c.duet.node.v1.RecorderCameraR\acameras\x12(\n" +
 	"\x05disks\x18\a \x03(\v2\x12.duet.node.v1.DiskR\x05disks\x12+\n" +
-	"\x06alarms\x18\b \x03(\v2\x13.duet.node.v1.AlarmR\x06alarms\"\x8d\x03\n" +
+	"\x06alarms\x18\b \x03(\v2\x13.duet.node.v1.AlarmR\x06alarms\"\xc0\x03\n" +
 	"\x0eRecorderCamera\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x120\n" +
 	"\adurable\x18\x02 \x01(\v2\x16.duet.node.v1.PositionR\adurable\x12$\n" +
@@ -1980,7 +2281,8 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\bbytes_in\x18\t \x01(\x04R\abytesIn\x12!\n" +
 	"\foffsets_lost\x18\n" +
 	" \x01(\x04R\voffsetsLost\x12\x16\n" +
-	"\x06linked\x18\v \x01(\bR\x06linked\"\xd9\x01\n" +
+	"\x06linked\x18\v \x01(\bR\x06linked\x121\n" +
+	"\x06repair\x18\x14 \x01(\v2\x19.duet.node.v1.RepairStateR\x06repair\"\x89\x02\n" +
 	"\x04Disk\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12%\n" +
@@ -1991,7 +2293,11 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"used_bytes\x18\x05 \x01(\x04R\tusedBytes\x12\x1f\n" +
 	"\vquota_bytes\x18\x06 \x01(\x04R\n" +
 	"quotaBytes\x12!\n" +
-	"\flocked_bytes\x18\x14 \x01(\x04R\vlockedBytes\"\xbc\x01\n" +
+	"\flocked_bytes\x18\x14 \x01(\x04R\vlockedBytes\x12\x0e\n" +
+	"\x02id\x18\x1e \x01(\tR\x02id\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x1f \x01(\tR\n" +
+	"generation\"\xbc\x01\n" +
 	"\vProxyStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1d\n" +
@@ -2059,11 +2365,12 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\bstart_ns\x18\x04 \x01(\x03R\astartNs\x12\x15\n" +
 	"\x06end_ns\x18\x05 \x01(\x03R\x05endNs\x12\x14\n" +
 	"\x05since\x18\x06 \x01(\tR\x05since\x12\x19\n" +
-	"\bsince_ns\x18\a \x01(\x03R\asinceNs\"`\n" +
+	"\bsince_ns\x18\a \x01(\x03R\asinceNs\"\x93\x01\n" +
 	"\n" +
 	"SpansReply\x12(\n" +
 	"\x05spans\x18\x01 \x03(\v2\x12.duet.node.v1.SpanR\x05spans\x12(\n" +
-	"\x05locks\x18\x0f \x03(\v2\x12.duet.node.v1.LockR\x05locks\"\x80\x01\n" +
+	"\x05locks\x18\x0f \x03(\v2\x12.duet.node.v1.LockR\x05locks\x121\n" +
+	"\brepaired\x18\x02 \x03(\v2\x15.duet.node.v1.StretchR\brepaired\"\x80\x01\n" +
 	"\vReadRequest\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\fR\x05epoch\x12\x14\n" +
@@ -2112,7 +2419,26 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"addedBytes\x12\x1f\n" +
 	"\vlimit_bytes\x18\x04 \x01(\x04R\n" +
 	"limitBytes\x12\x18\n" +
-	"\arefused\x18\x05 \x01(\bR\arefused2\xbb\x04\n" +
+	"\arefused\x18\x05 \x01(\bR\arefused\";\n" +
+	"\aStretch\x12\x19\n" +
+	"\bstart_ns\x18\x01 \x01(\x03R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x02 \x01(\x03R\x05endNs\"g\n" +
+	"\x06Digest\x12\x17\n" +
+	"\ahour_ns\x18\x01 \x01(\x03R\x06hourNs\x12\x1c\n" +
+	"\tfragments\x18\x02 \x01(\x03R\tfragments\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x12\x10\n" +
+	"\x03sum\x18\x04 \x03(\x06R\x03sum\">\n" +
+	"\fDigestsReply\x12.\n" +
+	"\adigests\x18\x01 \x03(\v2\x14.duet.node.v1.DigestR\adigests\"\xc8\x02\n" +
+	"\vRepairState\x12*\n" +
+	"\x11complete_until_ns\x18\x01 \x01(\x03R\x0fcompleteUntilNs\x12+\n" +
+	"\x11lacking_fragments\x18\x02 \x01(\x04R\x10lackingFragments\x12#\n" +
+	"\rlacking_bytes\x18\x03 \x01(\x04R\flackingBytes\x12(\n" +
+	"\x10bytes_per_second\x18\x04 \x01(\x04R\x0ebytesPerSecond\x12!\n" +
+	"\fremaining_ns\x18\x05 \x01(\x03R\vremainingNs\x12-\n" +
+	"\x12repaired_fragments\x18\x06 \x01(\x04R\x11repairedFragments\x12%\n" +
+	"\x0erepaired_bytes\x18\a \x01(\x04R\rrepairedBytes\x12\x18\n" +
+	"\astopped\x18\b \x01(\tR\astopped2\x82\x05\n" +
 	"\bRecorder\x12C\n" +
 	"\x06Status\x12\x1b.duet.node.v1.StatusRequest\x1a\x1c.duet.node.v1.RecorderStatus\x12K\n" +
 	"\tFragments\x12\x1e.duet.node.v1.FragmentsRequest\x1a\x1c.duet.node.v1.FragmentsReply0\x01\x12=\n" +
@@ -2121,7 +2447,8 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x04Init\x12\x19.duet.node.v1.InitRequest\x1a\x17.duet.node.v1.InitReply\x12E\n" +
 	"\x06Verify\x12\x1e.duet.node.v1.FragmentsRequest\x1a\x19.duet.node.v1.VerifyReply0\x01\x12U\n" +
 	"\rExchangeLocks\x12\".duet.node.v1.ExchangeLocksRequest\x1a .duet.node.v1.ExchangeLocksReply\x12F\n" +
-	"\bLockRoom\x12\x1d.duet.node.v1.LockRoomRequest\x1a\x1b.duet.node.v1.LockRoomReply2I\n" +
+	"\bLockRoom\x12\x1d.duet.node.v1.LockRoomRequest\x1a\x1b.duet.node.v1.LockRoomReply\x12E\n" +
+	"\aDigests\x12\x1e.duet.node.v1.FragmentsRequest\x1a\x1a.duet.node.v1.DigestsReply2I\n" +
 	"\x05Proxy\x12@\n" +
 	"\x06Status\x12\x1b.duet.node.v1.StatusRequest\x1a\x19.duet.node.v1.ProxyStatusB,Z*github.com/duet-video/duet/internal/nodepbb\x06proto3"
 
@@ -2137,7 +2464,7 @@ func file_internal_nodepb_node_proto_rawDescGZIP() []byte {
 	return file_internal_nodepb_node_proto_rawDescData
 }
 
-var file_internal_nodepb_node_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_internal_nodepb_node_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_internal_nodepb_node_proto_goTypes = []any{
 	(*StatusRequest)(nil),        // 0: duet.node.v1.StatusRequest
 	(*Position)(nil),             // 1: duet.node.v1.Position
@@ -2165,46 +2492,55 @@ var file_internal_nodepb_node_proto_goTypes = []any{
 	(*LockRoomRequest)(nil),      // 23: duet.node.v1.LockRoomRequest
 	(*LockRoomReply)(nil),        // 24: duet.node.v1.LockRoomReply
 	(*LockRoom)(nil),             // 25: duet.node.v1.LockRoom
+	(*Stretch)(nil),              // 26: duet.node.v1.Stretch
+	(*Digest)(nil),               // 27: duet.node.v1.Digest
+	(*DigestsReply)(nil),         // 28: duet.node.v1.DigestsReply
+	(*RepairState)(nil),          // 29: duet.node.v1.RepairState
 }
 var file_internal_nodepb_node_proto_depIdxs = []int32{
 	4,  // 0: duet.node.v1.RecorderStatus.cameras:type_name -> duet.node.v1.RecorderCamera
 	5,  // 1: duet.node.v1.RecorderStatus.disks:type_name -> duet.node.v1.Disk
 	2,  // 2: duet.node.v1.RecorderStatus.alarms:type_name -> duet.node.v1.Alarm
 	1,  // 3: duet.node.v1.RecorderCamera.durable:type_name -> duet.node.v1.Position
-	7,  // 4: duet.node.v1.ProxyStatus.cameras:type_name -> duet.node.v1.ProxyCamera
-	2,  // 5: duet.node.v1.ProxyStatus.alarms:type_name -> duet.node.v1.Alarm
-	8,  // 6: duet.node.v1.ProxyCamera.copies:type_name -> duet.node.v1.ProxyCopy
-	1,  // 7: duet.node.v1.ProxyCopy.durable:type_name -> duet.node.v1.Position
-	10, // 8: duet.node.v1.FragmentsReply.fragments:type_name -> duet.node.v1.Fragment
-	13, // 9: duet.node.v1.SpansReply.spans:type_name -> duet.node.v1.Span
-	20, // 10: duet.node.v1.SpansReply.locks:type_name -> duet.node.v1.Lock
-	10, // 11: duet.node.v1.VerifyReply.fragment:type_name -> duet.node.v1.Fragment
-	20, // 12: duet.node.v1.ExchangeLocksRequest.locks:type_name -> duet.node.v1.Lock
-	20, // 13: duet.node.v1.ExchangeLocksReply.locks:type_name -> duet.node.v1.Lock
-	25, // 14: duet.node.v1.LockRoomReply.disks:type_name -> duet.node.v1.LockRoom
-	0,  // 15: duet.node.v1.Recorder.Status:input_type -> duet.node.v1.StatusRequest
-	9,  // 16: duet.node.v1.Recorder.Fragments:input_type -> duet.node.v1.FragmentsRequest
-	12, // 17: duet.node.v1.Recorder.Spans:input_type -> duet.node.v1.SpansRequest
-	15, // 18: duet.node.v1.Recorder.Read:input_type -> duet.node.v1.ReadRequest
-	17, // 19: duet.node.v1.Recorder.Init:input_type -> duet.node.v1.InitRequest
-	9,  // 20: duet.node.v1.Recorder.Verify:input_type -> duet.node.v1.FragmentsRequest
-	21, // 21: duet.node.v1.Recorder.ExchangeLocks:input_type -> duet.node.v1.ExchangeLocksRequest
-	23, // 22: duet.node.v1.Recorder.LockRoom:input_type -> duet.node.v1.LockRoomRequest
-	0,  // 23: duet.node.v1.Proxy.Status:input_type -> duet.node.v1.StatusRequest
-	3,  // 24: duet.node.v1.Recorder.Status:output_type -> duet.node.v1.RecorderStatus
-	11, // 25: duet.node.v1.Recorder.Fragments:output_type -> duet.node.v1.FragmentsReply
-	14, // 26: duet.node.v1.Recorder.Spans:output_type -> duet.node.v1.SpansReply
-	16, // 27: duet.node.v1.Recorder.Read:output_type -> duet.node.v1.ReadReply
-	18, // 28: duet.node.v1.Recorder.Init:output_type -> duet.node.v1.InitReply
-	19, // 29: duet.node.v1.Recorder.Verify:output_type -> duet.node.v1.VerifyReply
-	22, // 30: duet.node.v1.Recorder.ExchangeLocks:output_type -> duet.node.v1.ExchangeLocksReply
-	24, // 31: duet.node.v1.Recorder.LockRoom:output_type -> duet.node.v1.LockRoomReply
-	6,  // 32: duet.node.v1.Proxy.Status:output_type -> duet.node.v1.ProxyStatus
-	24, // [24:33] is the sub-list for method output_type
-	15, // [15:24] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	29, // 4: duet.node.v1.RecorderCamera.repair:type_name -> duet.node.v1.RepairState
+	7,  // 5: duet.node.v1.ProxyStatus.cameras:type_name -> duet.node.v1.ProxyCamera
+	2,  // 6: duet.node.v1.ProxyStatus.alarms:type_name -> duet.node.v1.Alarm
+	8,  // 7: duet.node.v1.ProxyCamera.copies:type_name -> duet.node.v1.ProxyCopy
+	1,  // 8: duet.node.v1.ProxyCopy.durable:type_name -> duet.node.v1.Position
+	10, // 9: duet.node.v1.FragmentsReply.fragments:type_name -> duet.node.v1.Fragment
+	13, // 10: duet.node.v1.SpansReply.spans:type_name -> duet.node.v1.Span
+	20, // 11: duet.node.v1.SpansReply.locks:type_name -> duet.node.v1.Lock
+	26, // 12: duet.node.v1.SpansReply.repaired:type_name -> duet.node.v1.Stretch
+	10, // 13: duet.node.v1.VerifyReply.fragment:type_name -> duet.node.v1.Fragment
+	20, // 14: duet.node.v1.ExchangeLocksRequest.locks:type_name -> duet.node.v1.Lock
+	20, // 15: duet.node.v1.ExchangeLocksReply.locks:type_name -> duet.node.v1.Lock
+	25, // 16: duet.node.v1.LockRoomReply.disks:type_name -> duet.node.v1.LockRoom
+	27, // 17: duet.node.v1.DigestsReply.digests:type_name -> duet.node.v1.Digest
+	0,  // 18: duet.node.v1.Recorder.Status:input_type -> duet.node.v1.StatusRequest
+	9,  // 19: duet.node.v1.Recorder.Fragments:input_type -> duet.node.v1.FragmentsRequest
+	12, // 20: duet.node.v1.Recorder.Spans:input_type -> duet.node.v1.SpansRequest
+	15, // 21: duet.node.v1.Recorder.Read:input_type -> duet.node.v1.ReadRequest
+	17, // 22: duet.node.v1.Recorder.Init:input_type -> duet.node.v1.InitRequest
+	9,  // 23: duet.node.v1.Recorder.Verify:input_type -> duet.node.v1.FragmentsRequest
+	21, // 24: duet.node.v1.Recorder.ExchangeLocks:input_type -> duet.node.v1.ExchangeLocksRequest
+	23, // 25: duet.node.v1.Recorder.LockRoom:input_type -> duet.node.v1.LockRoomRequest
+	9,  // 26: duet.node.v1.Recorder.Digests:input_type -> duet.node.v1.FragmentsRequest
+	0,  // 27: duet.node.v1.Proxy.Status:input_type -> duet.node.v1.StatusRequest
+	3,  // 28: duet.node.v1.Recorder.Status:output_type -> duet.node.v1.RecorderStatus
+	11, // 29: duet.node.v1.Recorder.Fragments:output_type -> duet.node.v1.FragmentsReply
+	14, // 30: duet.node.v1.Recorder.Spans:output_type -> duet.node.v1.SpansReply
+	16, // 31: duet.node.v1.Recorder.Read:output_type -> duet.node.v1.ReadReply
+	18, // 32: duet.node.v1.Recorder.Init:output_type -> duet.node.v1.InitReply
+	19, // 33: duet.node.v1.Recorder.Verify:output_type -> duet.node.v1.VerifyReply
+	22, // 34: duet.node.v1.Recorder.ExchangeLocks:output_type -> duet.node.v1.ExchangeLocksReply
+	24, // 35: duet.node.v1.Recorder.LockRoom:output_type -> duet.node.v1.LockRoomReply
+	28, // 36: duet.node.v1.Recorder.Digests:output_type -> duet.node.v1.DigestsReply
+	6,  // 37: duet.node.v1.Proxy.Status:output_type -> duet.node.v1.ProxyStatus
+	28, // [28:38] is the sub-list for method output_type
+	18, // [18:28] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_internal_nodepb_node_proto_init() }
@@ -2218,7 +2554,7 @@ func file_internal_nodepb_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_nodepb_node_proto_rawDesc), len(file_internal_nodepb_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
