@@ -39,16 +39,18 @@ type Options struct {
 
 	Proxies []Proxy
 	Cameras []Camera
+	// Peers are the other recorders of the site.
+	Peers []Peer
 	// Retention of cameras that are no longer among Cameras.
 	Retention Retention
 
 	// Listener takes the gRPC and the HTTP port in one. Run closes it.
 	Listener net.Listener
 	// ServerTLS and ClientTLS are the mutual TLS of both directions; nil: plaintext,
-	// for tests only. Without a ServerName in ClientTLS, each proxy has to prove its Name.
+	// for tests only. Without a ServerName in ClientTLS, each proxy and peer has to prove its Name.
 	ServerTLS, ClientTLS *tls.Config
 
-	// FS is the file system; nil: the machine's. Dial connects to proxies; nil: TCP.
+	// FS is the file system; nil: the machine's. Dial connects to proxies and peers; nil: TCP.
 	FS   vfs.FS
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// Clock; nil: the machine's.
@@ -60,6 +62,11 @@ type Options struct {
 
 // Proxy is a proxy to subscribe at. Address is host:port of its link.
 type Proxy struct {
+	Name, Address string
+}
+
+// Peer is another recorder. Address is host:port of its gRPC service.
+type Peer struct {
 	Name, Address string
 }
 
@@ -115,6 +122,13 @@ func (o *Options) complete() error {
 			bad("proxy %q at %q: wants a name of its own and an address", p.Name, p.Address)
 		}
 		proxies[p.Name] = true
+	}
+	peers := map[string]bool{o.Name: true}
+	for _, p := range o.Peers {
+		if p.Name == "" || p.Address == "" || peers[p.Name] {
+			bad("peer %q at %q: wants a name of its own and an address", p.Name, p.Address)
+		}
+		peers[p.Name] = true
 	}
 	cameras := map[string]bool{}
 	for _, c := range o.Cameras {

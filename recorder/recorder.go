@@ -24,6 +24,7 @@ type Recorder struct {
 	archive archive
 	index   *indexHandle
 	disk    *disk
+	peers   []*peer
 
 	started     time.Time
 	startedMono int64
@@ -69,6 +70,9 @@ func New(o Options) (*Recorder, error) {
 	if err := o.Registry.Register(collector{r}); err != nil {
 		return nil, errors.Join(fmt.Errorf("register the recorder's metrics: %w", err), r.Close())
 	}
+	if r.peers, err = newPeers(&r.opts); err != nil {
+		return nil, errors.Join(fmt.Errorf("recorder %s: %w", o.Name, err), r.Close())
+	}
 	feeds := 0
 	for _, c := range o.Cameras {
 		feeds += max(len(c.Proxies), len(o.Proxies))
@@ -85,7 +89,7 @@ func New(o Options) (*Recorder, error) {
 // Close gives free what New took. Run does it too.
 func (r *Recorder) Close() error {
 	r.closeOnce.Do(func() {
-		r.closeErr = errors.Join(r.index.close(), r.held.lock.Close())
+		r.closeErr = errors.Join(closePeers(r.peers), r.index.close(), r.held.lock.Close())
 	})
 	return r.closeErr
 }

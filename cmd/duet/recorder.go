@@ -34,6 +34,11 @@ func (c *recorderCmd) Run(a *app) error {
 	for _, p := range env.site.Proxies {
 		o.Proxies = append(o.Proxies, recorder.Proxy{Name: p.Name, Address: p.Link.Dial()})
 	}
+	for _, peer := range env.site.Recorders {
+		if peer.Name != r.Name {
+			o.Peers = append(o.Peers, recorder.Peer{Name: peer.Name, Address: peer.HTTP.Dial()})
+		}
+	}
 	for i := range env.site.Cameras {
 		cam := &env.site.Cameras[i]
 		role := ""

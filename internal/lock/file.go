@@ -2,6 +2,7 @@ package lock
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 )
@@ -49,4 +50,10 @@ func Decode(b []byte) (Set, error) {
 	}
 	s, _ := Set{}.With(f.Locks...)
 	return s, nil
+}
+
+// Digest is the same for equal sets, and for no others.
+func Digest(s Set) ([sha256.Size]byte, error) {
+	b, err := Encode(s)
+	return sha256.Sum256(b), err
 }

@@ -1702,10 +1702,11 @@ func (x *Lock) GetReleasedBy() string {
 	return ""
 }
 
-// ExchangeLocksRequest carries what the caller knows; it may be nothing.
+// ExchangeLocksRequest carries locks that the recorder may lack; it may be none.
 type ExchangeLocksRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Locks         []*Lock                `protobuf:"bytes,1,rep,name=locks,proto3" json:"locks,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"` // of all that the caller knows; empty: all is to be answered
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1747,11 +1748,19 @@ func (x *ExchangeLocksRequest) GetLocks() []*Lock {
 	return nil
 }
 
+func (x *ExchangeLocksRequest) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
 // ExchangeLocksReply has every lock that the recorder knows, released ones too, those of
-// the request included. All of it is durable.
+// the request included; none where the digests are equal. All of it is durable.
 type ExchangeLocksReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Locks         []*Lock                `protobuf:"bytes,1,rep,name=locks,proto3" json:"locks,omitempty"`
+	Digest        []byte                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"` // of all that the recorder knows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1789,6 +1798,13 @@ func (*ExchangeLocksReply) Descriptor() ([]byte, []int) {
 func (x *ExchangeLocksReply) GetLocks() []*Lock {
 	if x != nil {
 		return x.Locks
+	}
+	return nil
+}
+
+func (x *ExchangeLocksReply) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
 	}
 	return nil
 }
@@ -2401,11 +2417,13 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\vreleased_ns\x18\b \x01(\x03R\n" +
 	"releasedNs\x12\x1f\n" +
 	"\vreleased_by\x18\t \x01(\tR\n" +
-	"releasedBy\"@\n" +
+	"releasedBy\"X\n" +
 	"\x14ExchangeLocksRequest\x12(\n" +
-	"\x05locks\x18\x01 \x03(\v2\x12.duet.node.v1.LockR\x05locks\">\n" +
+	"\x05locks\x18\x01 \x03(\v2\x12.duet.node.v1.LockR\x05locks\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"V\n" +
 	"\x12ExchangeLocksReply\x12(\n" +
-	"\x05locks\x18\x01 \x03(\v2\x12.duet.node.v1.LockR\x05locks\"[\n" +
+	"\x05locks\x18\x01 \x03(\v2\x12.duet.node.v1.LockR\x05locks\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"[\n" +
 	"\x0fLockRoomRequest\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x19\n" +
 	"\bstart_ns\x18\x02 \x01(\x03R\astartNs\x12\x15\n" +
