@@ -23,9 +23,9 @@ type process struct {
 	args []string
 	log  string
 
-	mu      sync.Mutex
-	cmd     *exec.Cmd
-	done    chan struct{}
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	done chan struct{}
 }
 
 // start starts the process, which must not be running.
