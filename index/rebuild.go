@@ -15,6 +15,8 @@ import (
 type Content struct {
 	Refs  []Ref
 	Inits []Init
+	// Damaged are fragments that were found damaged before, and are in quarantine.
+	Damaged []Damage
 }
 
 // A rebuild works in a directory beside that of the index. Its name says how far it
@@ -86,10 +88,12 @@ func rebuild(ctx context.Context, o Options, files iter.Seq2[Content, error]) er
 
 func (s *Store) fill(ctx context.Context, files iter.Seq2[Content, error]) error {
 	skipped := 0
+	var damaged []Damage
 	for file, err := range files {
 		if err := errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
+		damaged = append(damaged, file.Damaged...)
 		err := s.Commit(file.Refs, file.Inits)
 		if !errors.Is(err, ErrInvalid) {
 			if err != nil {
@@ -109,7 +113,8 @@ func (s *Store) fill(ctx context.Context, files iter.Seq2[Content, error]) error
 	if skipped > 0 {
 		s.opts.Log.Warn().Int("fragments", skipped).Msg("left fragments out of the rebuilt index: they contradict themselves")
 	}
-	return nil
+	// Last: what another file has whole is not damaged.
+	return s.MarkDamaged(damaged)
 }
 
 // settle finishes a rebuild that was complete, and reports one that was not.

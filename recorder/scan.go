@@ -104,16 +104,15 @@ type scanned struct {
 	// foreign counts whole ones of other cameras.
 	damaged int64
 	foreign int
+	// quarantined are the fragments that were found damaged before.
+	quarantined []index.Damage
+	// last is where the last whole or quarantined fragment ends.
+	last int64
 }
 
-// end returns the end of the last whole fragment; what follows is torn.
-func (s *scanned) end() int64 {
-	if len(s.refs) == 0 {
-		return 0
-	}
-	last := &s.refs[len(s.refs)-1]
-	return last.At + boxLen(&last.Info) + last.Size
-}
+// end returns the end of the last fragment that is whole or in quarantine; what follows
+// is torn. 0: there is none.
+func (s *scanned) end() int64 { return s.last }
 
 // scan reads the boxes of a segment. Fragments for which verify says so are read whole
 // and count only with the right hash; they are read from the disk, after what is in the
@@ -154,6 +153,14 @@ func (a archive) scan(p string, verify func(*index.Ref) bool) (_ *scanned, err e
 			out.init = item.Init
 		case media.ItemDamage:
 			out.damaged += item.Len
+		case media.ItemQuarantined:
+			out.last = item.At + item.Len
+			if item.Known && item.Info.Camera == parsed.camera {
+				out.quarantined = append(out.quarantined, index.Damage{
+					Ref: index.Ref{Info: item.Info, Segment: p, At: item.At}, FoundNS: info.ModTime().UnixNano(),
+					Why: "found in quarantine", Quarantined: true,
+				})
+			}
 		case media.ItemFragment:
 			ref := index.Ref{Info: item.Info, Segment: p, At: item.At}
 			if ref.Camera != parsed.camera {
@@ -171,6 +178,7 @@ func (a archive) scan(p string, verify func(*index.Ref) bool) (_ *scanned, err e
 				}
 			}
 			out.refs = append(out.refs, ref)
+			out.last = item.At + item.Len
 		}
 	}
 }
@@ -214,10 +222,13 @@ func (a archive) contents(ctx context.Context, files map[string][]string, progre
 				}
 				done++
 				progress(done)
-				if len(s.refs) == 0 {
+				if len(s.refs) == 0 && len(s.quarantined) == 0 {
 					continue
 				}
-				c := index.Content{Refs: s.refs, Inits: []index.Init{{Camera: camera, Hash: hashOf(s.init), Data: s.init}}}
+				c := index.Content{
+					Refs: s.refs, Damaged: s.quarantined,
+					Inits: []index.Init{{Camera: camera, Hash: hashOf(s.init), Data: s.init}},
+				}
 				if !yield(c, nil) {
 					return
 				}

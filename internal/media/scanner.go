@@ -23,6 +23,9 @@ const (
 	// ItemTail: bytes at the end of the file that are no whole fragment: what a write
 	// that was cut off left. Always the last item. Cut the file off at At.
 	ItemTail
+	// ItemQuarantined: a fragment that was found damaged and taken out, see
+	// QuarantineHeader. To be skipped.
+	ItemQuarantined
 )
 
 // Item is one part of a segment file. Items follow each other without a hole, from the
@@ -33,9 +36,11 @@ type Item struct {
 	At, Len int64
 	// Init is the init header, of an ItemInit.
 	Init []byte
-	// Info describes the fragment, of an ItemFragment. Its box is at At, moof and mdat
+	// Info describes the fragment, of an ItemFragment, and of an ItemQuarantined where
+	// Known: its box is whole. The box of a fragment is at At, moof and mdat
 	// are the last Info.Size of the Len bytes.
-	Info Info
+	Info  Info
+	Known bool
 	// BadHash: moof and mdat were read and do not have the hash that Info names. Only
 	// for an ItemFragment of a Scanner that verifies.
 	BadHash bool
@@ -81,6 +86,11 @@ func (s *Scanner) Next() (Item, error) {
 	}
 	if !ok {
 		if it, ok, err = s.fragment(s.at); err != nil {
+			return Item{}, fmt.Errorf("read a segment at %d: %w", s.at, err)
+		}
+	}
+	if !ok {
+		if it, ok, err = s.quarantined(s.at); err != nil {
 			return Item{}, fmt.Errorf("read a segment at %d: %w", s.at, err)
 		}
 	}
@@ -184,7 +194,7 @@ func (s *Scanner) chunk(n int64) []byte {
 // damage looks for the next whole fragment: what is before it is damage, and without
 // one it is the tail.
 func (s *Scanner) damage() (Item, error) {
-	const mark = "uuid" + boxUUID
+	const mark = boxUUID
 	from := s.at + 1
 	for {
 		b, err := s.read(s.chunk(scanChunk), from)
@@ -194,14 +204,19 @@ func (s *Scanner) damage() (Item, error) {
 		if len(b) < boxMin {
 			return Item{Kind: ItemTail, At: s.at, Len: s.size - s.at}, nil
 		}
-		i := bytes.Index(b[4:], []byte(mark))
+		i := bytes.Index(b[8:], []byte(mark))
 		if i < 0 {
-			from += int64(len(b) - len(mark) - 3)
+			from += int64(len(b) - len(mark) - 7)
 			continue
 		}
-		if _, ok, err := s.fragment(from + int64(i)); err != nil {
+		_, ok, err := s.fragment(from + int64(i))
+		if err == nil && !ok {
+			_, ok, err = s.quarantined(from + int64(i))
+		}
+		if err != nil {
 			return Item{}, err
-		} else if ok {
+		}
+		if ok {
 			return Item{Kind: ItemDamage, At: s.at, Len: from + int64(i) - s.at}, nil
 		}
 		from += int64(i) + 1
