@@ -2,6 +2,7 @@ package index
 
 import (
 	"cmp"
+	"slices"
 )
 
 // compareSpans orders spans by start time, epoch and first offset, like their keys.
@@ -57,4 +58,26 @@ func (s *Span) cut(o *Span) (left [2]Span, n int) {
 		n++
 	}
 	return left, n
+}
+
+// MergeSpans returns the union of the spans of one camera that several stores hold,
+// sorted. Within an epoch, what touches or overlaps becomes one span.
+func MergeSpans(lists ...[]Span) []Span {
+	all := slices.Concat(lists...)
+	slices.SortFunc(all, func(a, b Span) int {
+		if c := a.Epoch.Compare(b.Epoch); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.First, b.First)
+	})
+	out := all[:0]
+	for _, s := range all {
+		if n := len(out); n > 0 && out[n-1].touches(&s) {
+			out[n-1].join(&s)
+			continue
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b Span) int { return compareSpans(&a, &b) })
+	return out
 }

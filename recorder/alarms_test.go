@@ -55,10 +55,10 @@ func TestAlarmsSayWhatIsWrongAndSinceWhen(t *testing.T) {
 	}
 	require.Equal(t, []string{alarmRecovering}, codes())
 	require.ErrorContains(t, r.ready(), "starting")
-	resume, err := r.recover(t.Context())
-	require.NoError(t, err)
-	r.connect(resume)
-	r.say("")
+	v := r.slots[0].volume()
+	require.NoError(t, v.recover(t.Context()))
+	r.slots[0].ready = true
+	r.assign()
 	require.Empty(t, codes())
 	require.NoError(t, r.ready())
 
@@ -68,20 +68,20 @@ func TestAlarmsSayWhatIsWrongAndSinceWhen(t *testing.T) {
 	require.Equal(t, []string{alarmLinkDown}, codes())
 	require.Equal(t, testBase.UnixNano(), r.alarms()[0].GetSinceNs())
 	require.Contains(t, r.alarms()[0].GetMessage(), "p1")
-	s := r.allStreams()[0]
+	s := r.streams[0]
 	s.mu.Lock()
 	s.downAt = time.Time{}
 	s.mu.Unlock()
 	require.Empty(t, codes())
 
-	r.disk.committing.begin()
-	c.step(9 * time.Second)
+	v.disk.committing.begin()
+	c.step(4 * time.Second)
 	require.Empty(t, codes())
 	c.step(2 * time.Second)
-	require.Equal(t, []string{alarmDiskFails}, codes(), "a disk that hangs")
+	require.Equal(t, []string{alarmDiskHung}, codes(), "a disk that hangs")
 	require.ErrorContains(t, r.ready(), "not answered")
-	require.Equal(t, c.Now().Add(-11*time.Second).UnixNano(), r.alarms()[0].GetSinceNs())
-	r.disk.committing.end()
+	require.Equal(t, c.Now().Add(-6*time.Second).UnixNano(), r.alarms()[0].GetSinceNs())
+	v.disk.committing.end()
 	require.Empty(t, codes())
 
 	f := s.feeds[0]

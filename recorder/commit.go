@@ -43,14 +43,15 @@ func (d *disk) runCommitter(ctx context.Context, interval time.Duration, committ
 func (d *disk) commit() {
 	d.committing.begin()
 	defer d.committing.end()
-	if err := d.index.reopen(); err != nil {
+	reopened, err := d.index.reopen()
+	if err != nil {
 		d.note(byCommitter, err)
 		return
 	}
 	groups, done := d.take()
 	d.sync(groups)
 
-	var lost []*feed
+	var lost []*lane
 	var problem error
 	good := groups[:0:0]
 	for _, g := range groups {
@@ -59,39 +60,43 @@ func (d *disk) commit() {
 				problem = g.err
 			}
 			d.meters.syncErrors.Inc()
-			if !slices.Contains(lost, g.seg.feed) {
-				lost = append(lost, g.seg.feed)
+			if !slices.Contains(lost, g.seg.lane) {
+				lost = append(lost, g.seg.lane)
 			}
 		}
 	}
 	for _, g := range groups {
-		if !slices.Contains(lost, g.seg.feed) {
+		if !slices.Contains(lost, g.seg.lane) {
 			good = append(good, g)
 		}
 	}
 	if len(lost) > 0 {
 		d.condemn(lost)
-		for _, f := range lost {
-			delete(done, f)
+		for _, l := range lost {
+			delete(done, l)
 		}
 		d.restart(lost)
 	}
-	if err := d.enter(good); err != nil {
+	err = d.present() // or what is synced is on a disk that nobody finds again
+	if err == nil {
+		err = d.enter(good)
+	}
+	if err != nil {
 		d.putBack(good, done)
 		d.note(byCommitter, errors.Join(problem, err))
 		return
 	}
 	d.closeSealed(good)
-	for f, p := range done {
-		f.committed(p)
+	for l, p := range done {
+		l.feed.committed(p)
 	}
-	if problem != nil || len(groups) > 0 {
+	if problem != nil || reopened || len(groups) > 0 {
 		d.note(byCommitter, problem)
 	}
 }
 
 // take takes what is written and not durable, by path.
-func (d *disk) take() ([]*group, map[*feed]progress) {
+func (d *disk) take() ([]*group, map[*lane]progress) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var groups []*group
@@ -102,11 +107,11 @@ func (d *disk) take() ([]*group, map[*feed]progress) {
 		}
 	}
 	slices.SortFunc(groups, func(a, b *group) int { return cmp.Compare(a.seg.path, b.seg.path) })
-	done := make(map[*feed]progress, len(d.feeds))
-	for f := range d.feeds {
-		done[f] = f.written
+	done := make(map[*lane]progress, len(d.lanes))
+	for l := range d.lanes {
+		done[l] = l.written
 	}
-	clear(d.feeds)
+	clear(d.lanes)
 	return groups, done
 }
 
@@ -141,19 +146,19 @@ func (d *disk) timedSync(sync func() error) error {
 	return err
 }
 
-// condemn gives up everything of the feeds that is not durable: it is fetched again,
+// condemn gives up everything of the lanes that is not durable: it is fetched again,
 // from the proxy's log. A second fsync that succeeds would be a lie, and to keep what
 // was written after the hole would hide it.
-func (d *disk) condemn(feeds []*feed) {
+func (d *disk) condemn(lanes []*lane) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, f := range feeds {
-		f.rewind()
-		f.seg = nil
-		delete(d.feeds, f)
+	for _, l := range lanes {
+		l.feed.rewind(l)
+		l.seg = nil
+		delete(d.lanes, l)
 	}
 	for s := range d.live {
-		if slices.Contains(feeds, s.feed) {
+		if slices.Contains(lanes, s.lane) {
 			s.condemned, s.sealed, s.refs = true, true, nil
 			d.condemned = append(d.condemned, s)
 			delete(d.live, s)
@@ -186,7 +191,7 @@ func (d *disk) enter(groups []*group) error {
 			switch {
 			case errors.Is(err, index.ErrInvalid):
 				d.meters.invalid.Inc()
-				d.log.Error().Err(err).Str("camera", g.seg.feed.camera).Str("segment", g.seg.path).
+				d.log.Error().Err(err).Str("camera", g.seg.lane.feed.camera).Str("segment", g.seg.path).
 					Uint64("offset", g.refs[i].First).Msg("the index refuses a fragment; it is left out")
 			case err != nil:
 				return err
@@ -200,21 +205,21 @@ func initsOf(groups []*group) []index.Init {
 	var out []index.Init
 	for _, g := range groups {
 		if len(g.refs) > 0 {
-			out = append(out, index.Init{Camera: g.seg.feed.camera, Hash: g.seg.initHash, Data: g.seg.init})
+			out = append(out, index.Init{Camera: g.seg.lane.feed.camera, Hash: g.seg.initHash, Data: g.seg.init})
 		}
 	}
 	return out
 }
 
 // putBack undoes take: the bytes are durable, the index was not there.
-func (d *disk) putBack(groups []*group, done map[*feed]progress) {
+func (d *disk) putBack(groups []*group, done map[*lane]progress) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, g := range groups {
 		g.seg.refs = append(g.refs, g.seg.refs...)
 	}
-	for f := range done {
-		d.feeds[f] = struct{}{}
+	for l := range done {
+		d.lanes[l] = struct{}{}
 	}
 }
 

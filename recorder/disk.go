@@ -18,13 +18,18 @@ import (
 // The states of a disk.
 const (
 	diskGood    = "good"
+	diskSlow    = "slow"
 	diskFull    = "full"
 	diskFailing = "failing"
+	diskHung    = "hung"
+	diskGone    = "gone"
 )
 
+var diskStates = []string{diskGood, diskSlow, diskFull, diskFailing, diskHung, diskGone}
+
 const (
-	// hungAfter is how long a file operation takes before the disk counts as failing.
-	hungAfter = 10 * time.Second
+	// hungAfter is how long a file operation takes before the disk counts as hung.
+	hungAfter = 5 * time.Second
 	// indexRoom is what writing leaves of the disk, so that the index, which allocates
 	// its log in advance, never has to go without: 32 MiB, or an eighth of a tiny disk.
 	indexRoom      = 32 << 20
@@ -42,10 +47,12 @@ type disk struct {
 	every  *node.Every
 	meters *meters
 	index  *indexHandle
-	// restart is called, without mu, for feeds that have to fetch anew what was lost.
-	restart func([]*feed)
+	// restart is called, without mu, for lanes whose feeds have to fetch anew what was lost.
+	restart func([]*lane)
 	// onFull is called when a write found no room.
 	onFull func()
+	// present says, with an error, that the directory is not there any more; nil: it is.
+	present func() error
 	// syncers is how many files are synced at once.
 	syncers int
 
@@ -54,26 +61,28 @@ type disk struct {
 	wake    chan struct{}
 	scratch []byte
 
-	writing, committing busy
+	// putting is at one fragment, however often that is tried, writing at one attempt.
+	putting, writing, committing, sweeping busy
 
 	mu        sync.Mutex
 	live      map[*segment]struct{} // open, or not wholly durable
-	feeds     map[*feed]struct{}    // those with progress that is not durable
+	lanes     map[*lane]struct{}    // those with progress that is not durable
 	condemned []*segment
+	left      []*lane           // their files are complete: nothing comes any more
 	named     map[string]string // by camera: its newest directory whose name is durable
 
 	state diskState
 	room  atomic.Pointer[vfs.DiskUsage]
 }
 
-func newDisk(o *Options, h *indexHandle, m *meters, queue int) *disk {
+func newDisk(o *Options, dir string, h *indexHandle, m *meters, queue int) *disk {
 	return &disk{
-		fs: o.FS, dir: o.DataDir, clock: o.Clock, log: o.Log, meters: m, index: h,
+		fs: o.FS, dir: dir, clock: o.Clock, log: o.Log, meters: m, index: h,
 		every:   node.NewEvery(time.Second, o.Clock.Now),
-		restart: func([]*feed) {}, onFull: func() {}, syncers: 8,
+		restart: func([]*lane) {}, onFull: func() {}, present: func() error { return nil }, syncers: 8,
 		queue: make(chan *finished, queue), wake: make(chan struct{}, 1),
-		writing: busy{clock: o.Clock}, committing: busy{clock: o.Clock},
-		live: map[*segment]struct{}{}, feeds: map[*feed]struct{}{}, named: map[string]string{},
+		putting: busy{clock: o.Clock}, writing: busy{clock: o.Clock}, committing: busy{clock: o.Clock}, sweeping: busy{clock: o.Clock},
+		live: map[*segment]struct{}{}, lanes: map[*lane]struct{}{}, named: map[string]string{},
 		state: diskState{clock: o.Clock, state: diskGood},
 	}
 }
@@ -127,14 +136,9 @@ func (d *disk) hasRoom() bool {
 // reserve returns the bytes of a disk that media is not written to.
 func reserve(u *vfs.DiskUsage) uint64 { return min(indexRoom, u.TotalBytes/indexRoomShare) }
 
-// status returns the state of the disk and why, without waiting for it.
-func (d *disk) status() (state, why string, since time.Time) {
-	for _, b := range []*busy{&d.writing, &d.committing} {
-		if long := b.long(); long > hungAfter {
-			return diskFailing, "the disk has not answered for " + long.Round(time.Second).String(), d.clock.Now().Add(-long)
-		}
-	}
-	return d.state.get()
+// stuck returns how long the disk has been at one file operation.
+func (d *disk) stuck() time.Duration {
+	return max(d.writing.long(), d.committing.long(), d.sweeping.long())
 }
 
 // busy remembers since when a file operation is under way.

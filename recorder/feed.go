@@ -27,28 +27,20 @@ type feed struct {
 	builder  *media.Builder
 	// seen is the generation that what is being built belongs to.
 	seen uint32
-	// known is a position before which the index may hold fragments already.
-	known record.Position
-
-	// free holds the builders that nobody uses: one builds while the fragment of the
-	// other waits for the disk, and when both do, the stream is not read.
-	free chan *media.Builder
-	emit func(*finished)
+	// way is the lane that what is being built goes to.
+	way *lane
 
 	counts feedCounts
 
 	mu sync.Mutex
-	// generation changes when what was not durable has to be fetched again; durable is
+	// lane is where the fragments go; nil: nowhere, so nothing is subscribed. generation
+	// changes with it, and when what was not durable has to be fetched again; durable is
 	// the position to fetch it from. Guarded by mu.
+	lane       *lane
 	generation uint32
 	durable    record.Position
 	durableEnd int64
 	acked      record.Position
-
-	// seg is the segment that the feed's fragments go to, written what is in it or need
-	// not be, though not durable yet. Guarded by the disk's mu.
-	seg     *segment
-	written progress
 }
 
 // feedCounts are read by metrics and status while the feed works.
@@ -90,13 +82,13 @@ type progress struct {
 
 // finished is a fragment on its way to the disk. done gives its buffers back.
 type finished struct {
-	feed       *feed
+	lane       *lane
 	fragment   *media.Fragment
 	builder    *media.Builder
 	generation uint32
 }
 
-func (f *finished) done() { f.feed.free <- f.builder }
+func (f *finished) done() { f.lane.free <- f.builder }
 
 // maxFragment bounds what a fragment may grow to when a proxy never cuts.
 const maxFragment = 128 << 20
@@ -104,16 +96,38 @@ const maxFragment = 128 << 20
 // errViolation is wrapped where a proxy sends what the protocol does not allow.
 var errViolation = errors.New("protocol violation")
 
-func newFeed(camera, proxy string, from record.Position, emit func(*finished)) *feed {
-	f := &feed{
-		camera: camera, proxy: proxy, next: from, durable: from, known: from,
-		free: make(chan *media.Builder, 2), emit: emit,
-	}
-	for range cap(f.free) {
-		f.free <- media.NewBuilder(camera)
-	}
-	return f
+// newFeed returns a feed without a lane.
+func newFeed(camera, proxy string) *feed { return &feed{camera: camera, proxy: proxy} }
+
+// attach gives the feed a lane. It goes on at a position; what was on its way elsewhere
+// is given up.
+func (f *feed) attach(l *lane, from progress) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lane = l
+	f.generation++
+	f.durable, f.durableEnd = from.at, from.endNS
 }
+
+// detach takes the lane away and returns it.
+func (f *feed) detach() *lane {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l := f.lane
+	f.lane = nil
+	f.generation++
+	return l
+}
+
+// takes reports whether the feed can take records: it has a lane with a builder to spare.
+func (f *feed) takes() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lane != nil && (len(f.lane.free) > 0 || f.way == f.lane && f.builder != nil)
+}
+
+// stale reports whether the feed was rewound or moved, and its stream does not know yet.
+func (f *feed) stale() bool { return f.current() != f.seen }
 
 // resume returns the position to subscribe from, for a new stream.
 func (f *feed) resume() record.Position {
@@ -123,7 +137,7 @@ func (f *feed) resume() record.Position {
 	if f.seen != f.generation {
 		f.seen = f.generation
 		f.drop()
-		f.next = f.durable
+		f.next, f.way = f.durable, f.lane
 	}
 	f.acked = record.Position{} // a new stream has heard of nothing
 	return f.next
@@ -132,7 +146,7 @@ func (f *feed) resume() record.Position {
 // drop forgets the unfinished fragment.
 func (f *feed) drop() {
 	if f.builder != nil {
-		f.free <- f.builder
+		f.way.free <- f.builder
 	}
 	f.builder, f.building = nil, false
 }
@@ -234,16 +248,12 @@ func (f *feed) takeRecord(ctx context.Context, r *record.Record) error {
 	return nil
 }
 
-// begin starts a fragment at f.next. It waits while both builders are at the disk.
-func (f *feed) begin(ctx context.Context) error {
-	select {
-	case f.builder = <-f.free:
-	default:
-		select {
-		case f.builder = <-f.free:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+// begin starts a fragment at f.next. It waits while both builders are at the disk, unless
+// that would take long: then it is errParked, and the record is to be sent again.
+func (f *feed) begin(ctx context.Context) (err error) {
+	if f.builder, err = f.way.builder(ctx); err != nil {
+		f.builder = nil
+		return err
 	}
 	f.builder.Begin(f.next.Epoch, f.next.Offset)
 	f.first, f.building = f.next.Offset, true
@@ -263,7 +273,7 @@ func (f *feed) finish(cut *record.Record, closed bool) {
 	}
 	b := f.builder
 	f.builder, f.building = nil, false
-	f.emit(&finished{feed: f, fragment: fragment, builder: b, generation: f.seen})
+	f.way.emit(&finished{lane: f.way, fragment: fragment, builder: b, generation: f.seen})
 }
 
 func (f *feed) takeLost(m link.Lost) error {
@@ -342,11 +352,14 @@ func (f *feed) committed(p progress) {
 	}
 }
 
-// rewind tells the feed that what is not durable has to be fetched again.
-func (f *feed) rewind() {
+// rewind tells the feed that what is not durable has to be fetched again, unless it goes
+// another way by now.
+func (f *feed) rewind(l *lane) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.generation++
+	if f.lane == l {
+		f.generation++
+	}
 }
 
 // state returns what is durable of the feed, and where it goes on.

@@ -21,7 +21,7 @@ type collected struct {
 
 func newCollected(from record.Position) *collected {
 	c := &collected{}
-	c.feed = newFeed("gate", "p1", from, func(f *finished) {
+	c.feed = testFeed("gate", from, func(f *finished) {
 		c.got = append(c.got, f.fragment.Info)
 		f.done()
 	})
@@ -197,7 +197,7 @@ func TestWhatTheProtocolDoesNotAllowIsRefused(t *testing.T) {
 func TestSlowDiskStopsTheReaderAndBoundsMemory(t *testing.T) {
 	l := newTestLog(t, "gate", testBase, 5, time.Hour)
 	var held []*finished
-	f := newFeed("gate", "p1", record.Position{}, func(fin *finished) { held = append(held, fin) })
+	f := testFeed("gate", record.Position{}, func(fin *finished) { held = append(held, fin) })
 	require.NoError(t, f.take(context.Background(), link.Open{Epoch: l.epoch}))
 	ctx, cancel := context.WithCancelCause(context.Background())
 	blocked := make(chan error, 1)
@@ -250,7 +250,7 @@ func TestFeedNeverPanicsAndNeverOverlapsWhateverItIsSent(t *testing.T) {
 func TestRecordsAreTakenWithoutAnAllocationEach(t *testing.T) {
 	const fragments = 200
 	l := newTestLog(t, "gate", testBase, fragments, time.Hour)
-	f := newFeed("gate", "p1", record.Position{}, func(fin *finished) { fin.done() })
+	f := testFeed("gate", record.Position{}, func(fin *finished) { fin.done() })
 	require.NoError(t, f.take(context.Background(), link.Open{Epoch: l.epoch}))
 	var frames []link.Frame
 	for from := uint64(0); from < l.end(); from += perFragment {

@@ -125,21 +125,29 @@ func openRig(t testing.TB, fsys vfs.FS) *rig {
 	h := &indexHandle{current: s, open: func(err error) (*index.Store, error) { return g.rec.openIndex(t.Context(), err) }}
 	g.resume, err = g.rec.run(t.Context(), s)
 	require.NoError(t, err)
-	g.disk = newDisk(o, h, m, 100)
+	g.disk = newDisk(o, rigDir, h, m, 100)
 	g.disk.syncers = 1
 	return g
+}
+
+// testFeed returns a feed whose fragments are given to emit.
+func testFeed(camera string, from record.Position, emit func(*finished)) *feed {
+	f := newFeed(camera, "p1")
+	f.attach(newLane(f, emit), progress{at: from})
+	f.resume()
+	return f
 }
 
 // feed returns the feed of a camera, whose fragments are written at once.
 func (g *rig) feed(camera string) *feed {
 	f := g.feeds[camera]
 	if f == nil {
-		f = newFeed(camera, "p1", g.resume[camera], func(fin *finished) {
+		f = testFeed(camera, g.resume[camera], func(fin *finished) {
 			g.disk.cutCondemned()
 			g.disk.put(g.t.Context(), fin)
 			g.steps()
 		})
-		f.known = g.disk.index.store().Position(camera)
+		f.lane.known = g.disk.index.store().Position(camera)
 		g.feeds[camera] = f
 	}
 	return f

@@ -65,15 +65,15 @@ func (h *indexHandle) commit(refs []index.Ref, inits []index.Init) error {
 	return err
 }
 
-// reopen opens an index anew that has failed.
-func (h *indexHandle) reopen() error {
+// reopen opens an index anew that has failed, and reports whether it did.
+func (h *indexHandle) reopen() (bool, error) {
 	failure := h.err()
 	if failure == nil {
-		return nil
+		return false, nil
 	}
 	old := h.store()
 	if old == nil {
-		return errRecovering
+		return false, errRecovering
 	}
 	closed := old.Close() // of a failed store, it may fail too
 	if !errors.Is(failure, index.ErrCorrupt) {
@@ -85,10 +85,10 @@ func (h *indexHandle) reopen() error {
 		h.mu.Lock()
 		h.failure = err
 		h.mu.Unlock()
-		return err
+		return false, err
 	}
 	h.set(s)
-	return nil
+	return true, nil
 }
 
 // close closes the store.

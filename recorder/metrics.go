@@ -48,6 +48,7 @@ type collector struct{ r *Recorder }
 
 var (
 	byCamera = []string{"camera", "proxy"}
+	byDisk   = []string{"disk"}
 
 	descRecords   = prometheus.NewDesc("duet_recorder_records_total", "Records received.", byCamera, nil)
 	descBytes     = prometheus.NewDesc("duet_recorder_bytes_total", "Bytes of records received.", byCamera, nil)
@@ -57,9 +58,9 @@ var (
 	descAge       = prometheus.NewDesc("duet_recorder_durable_age_seconds", "Age of the newest durable footage.", []string{"camera"}, nil)
 	descStored    = prometheus.NewDesc("duet_recorder_stored_bytes", "Bytes of media held.", []string{"camera"}, nil)
 	descStoredF   = prometheus.NewDesc("duet_recorder_stored_fragments", "Fragments held.", []string{"camera"}, nil)
-	descFree      = prometheus.NewDesc("duet_recorder_disk_free_bytes", "Free space of the disk.", nil, nil)
-	descCapacity  = prometheus.NewDesc("duet_recorder_disk_capacity_bytes", "Size of the disk.", nil, nil)
-	descState     = prometheus.NewDesc("duet_recorder_disk_state", "1 for the state that the disk is in.", []string{"state"}, nil)
+	descFree      = prometheus.NewDesc("duet_recorder_disk_free_bytes", "Free space of the disk.", byDisk, nil)
+	descCapacity  = prometheus.NewDesc("duet_recorder_disk_capacity_bytes", "Size of the disk.", byDisk, nil)
+	descState     = prometheus.NewDesc("duet_recorder_disk_state", "1 for the state that the disk is in.", []string{"disk", "state"}, nil)
 	descCamera    = prometheus.NewDesc("duet_recorder_camera_info", "1 for the role of this copy of a camera.", []string{"camera", "role"}, nil)
 	descAlarms    = prometheus.NewDesc("duet_recorder_alarms", "Alarms that are raised, by code.", []string{"code"}, nil)
 )
@@ -102,14 +103,14 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	for _, d := range s.GetDisks() {
-		send(descFree, prometheus.GaugeValue, float64(d.GetFreeBytes()))
-		send(descCapacity, prometheus.GaugeValue, float64(d.GetCapacityBytes()))
-		for _, state := range []string{diskGood, diskFull, diskFailing} {
+		send(descFree, prometheus.GaugeValue, float64(d.GetFreeBytes()), d.GetPath())
+		send(descCapacity, prometheus.GaugeValue, float64(d.GetCapacityBytes()), d.GetPath())
+		for _, state := range diskStates {
 			v := 0.0
 			if d.GetState() == state {
 				v = 1
 			}
-			send(descState, prometheus.GaugeValue, v, state)
+			send(descState, prometheus.GaugeValue, v, d.GetPath(), state)
 		}
 	}
 	for _, cam := range c.r.opts.Cameras {

@@ -26,14 +26,11 @@ type Options struct {
 	// Version of the program, reported.
 	Version string
 
-	// DataDir is where segments and index go. It may not exist yet.
-	DataDir string
-	// Quota bounds the bytes of media of this recorder; 0: no bound.
-	Quota int64
-	// MinFree is how many bytes of the disk stay free: the oldest footage is deleted
-	// to keep it so. 0: 1 % of the disk, at most 10 GiB. It is 64 MiB at least, so that
-	// the index has room, or a quarter of a tiny disk.
-	MinFree int64
+	// Volumes are where segments and indexes go: a directory on each disk.
+	Volumes []Volume
+	// DataDir, Quota and MinFree describe the only volume, where Volumes is empty.
+	DataDir        string
+	Quota, MinFree int64
 	// SyncInterval is how often what was written is made durable. 0: 1 s.
 	SyncInterval time.Duration
 
@@ -58,6 +55,21 @@ type Options struct {
 	Log   zerolog.Logger
 	// Registry takes the metrics and is what /metrics shows; nil: one of its own.
 	Registry *prometheus.Registry
+}
+
+// Volume is a data directory. Those of a recorder are on different disks.
+type Volume struct {
+	// Dir may not exist yet.
+	Dir string
+	// Quota bounds the bytes of media; 0: no bound.
+	Quota int64
+	// MinFree is how many bytes of the disk stay free: the oldest footage is deleted
+	// to keep it so. 0: 1 % of the disk, at most 10 GiB. It is 64 MiB at least, so that
+	// the index has room, or a quarter of a tiny disk.
+	MinFree int64
+	// Mounted: the directory is where a disk is mounted. Without one nothing is recorded
+	// there, not even the first time.
+	Mounted bool
 }
 
 // Proxy is a proxy to subscribe at. Address is host:port of its link.
@@ -104,14 +116,19 @@ func (o *Options) complete() error {
 	if !nameForm.MatchString(o.Name) {
 		bad("recorder name %q does not match %s", o.Name, nameForm)
 	}
-	if o.DataDir == "" {
-		bad("no data directory")
+	if len(o.Volumes) == 0 {
+		o.Volumes = []Volume{{Dir: o.DataDir, Quota: o.Quota, MinFree: o.MinFree}}
+	}
+	for i, v := range o.Volumes {
+		if v.Dir == "" || slices.ContainsFunc(o.Volumes[:i], func(w Volume) bool { return w.Dir == v.Dir }) {
+			bad("volume %d: wants a directory of its own, has %q", i+1, v.Dir)
+		}
+		if v.Quota < 0 || v.MinFree < 0 {
+			bad("volume %s: quota %d and minimum free space %d must not be negative", v.Dir, v.Quota, v.MinFree)
+		}
 	}
 	if o.Listener == nil {
 		bad("no listener")
-	}
-	if o.Quota < 0 || o.MinFree < 0 {
-		bad("quota %d and minimum free space %d must not be negative", o.Quota, o.MinFree)
 	}
 	if o.SyncInterval < 0 || o.SyncInterval > maxSyncInterval {
 		bad("sync interval %s is not in 0 … %s", o.SyncInterval, maxSyncInterval)
@@ -164,4 +181,24 @@ func (o *Options) complete() error {
 		}
 	}
 	return nil
+}
+
+// feeds bounds how many feeds the cameras make.
+func (o *Options) feeds() int {
+	n := 0
+	for _, c := range o.Cameras {
+		n += max(len(c.Proxies), len(o.Proxies))
+	}
+	return n
+}
+
+// retention returns the rule of a camera. What is left of one that is not configured
+// any more keeps to the recorder's.
+func (o *Options) retention(camera string) Retention {
+	for i := range o.Cameras {
+		if o.Cameras[i].Name == camera {
+			return o.Cameras[i].Retention
+		}
+	}
+	return o.Retention
 }

@@ -10,45 +10,36 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/duet-video/duet/index"
 	"github.com/duet-video/duet/internal/node"
-	"github.com/duet-video/duet/internal/record"
 )
 
-// Recorder records cameras to one data directory and serves what it holds.
+// Recorder records cameras to one or more volumes and serves what they hold.
 type Recorder struct {
-	opts    Options
-	meters  *meters
-	every   *node.Every
-	held    *possession
-	archive archive
-	index   *indexHandle
-	disk    *disk
-	peers   []*peer
+	opts   Options
+	meters *meters
+	every  *node.Every
+	slots  []*slot
+	peers  []*peer
 
 	started     time.Time
 	startedMono int64
-	sweepNow    chan struct{}
 
 	closeOnce sync.Once
 	closeErr  error
 
-	mu      sync.Mutex
-	doing   string // what recovery is doing; empty: it is done
-	streams []*stream
-	stats   map[string]cameraStats
+	streams []*stream // they do not change
+	// assignNow asks for cameras to be given to disks soon. What follows belongs to the
+	// assigner: where each camera is, where it was last, and since when disks are unfit.
+	assignNow chan struct{}
+	at        map[string]whereabouts
+	home      map[string]*slot
+	unfit     map[*slot]int64
 }
 
-// cameraStats is what was last known of a camera, so that it can be told while the
-// index waits for the disk.
-type cameraStats struct {
-	index.Camera
-	advanced time.Time
-}
-
-// New checks the options and takes possession of the data directory. It fails, saying
-// what to do, where the directory is not this recorder's, is in use or cannot be
-// written. The Recorder is to be run or closed.
+// New checks the options and takes possession of the data directories. It fails, saying
+// what to do, where none of them can be had: it is not this recorder's, is in use or
+// cannot be written. One of several that cannot is an alarm. The Recorder is to be run
+// or closed.
 func New(o Options) (*Recorder, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
@@ -57,15 +48,16 @@ func New(o Options) (*Recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	held, err := possess(o.FS, o.DataDir, o.Name, o.Clock.Now())
-	if err != nil {
-		return nil, fmt.Errorf("recorder %s: %w", o.Name, err)
-	}
 	r := &Recorder{
-		opts: o, meters: m, every: node.NewEvery(time.Second, o.Clock.Now), held: held,
-		archive: archive{fs: o.FS, dir: o.DataDir}, index: &indexHandle{},
-		started: o.Clock.Now(), startedMono: o.Clock.Mono(), sweepNow: make(chan struct{}, 1),
-		doing: "starting", stats: map[string]cameraStats{},
+		opts: o, meters: m, every: node.NewEvery(time.Second, o.Clock.Now),
+		started: o.Clock.Now(), startedMono: o.Clock.Mono(),
+		assignNow: make(chan struct{}, 1), at: map[string]whereabouts{}, home: map[string]*slot{}, unfit: map[*slot]int64{},
+	}
+	for n, place := range o.Volumes {
+		r.slots = append(r.slots, newSlot(r, n, place))
+	}
+	if err := r.openAll(); err != nil {
+		return nil, fmt.Errorf("recorder %s: %w", o.Name, errors.Join(err, r.Close()))
 	}
 	if err := o.Registry.Register(collector{r}); err != nil {
 		return nil, errors.Join(fmt.Errorf("register the recorder's metrics: %w", err), r.Close())
@@ -73,33 +65,66 @@ func New(o Options) (*Recorder, error) {
 	if r.peers, err = newPeers(&r.opts); err != nil {
 		return nil, errors.Join(fmt.Errorf("recorder %s: %w", o.Name, err), r.Close())
 	}
-	feeds := 0
-	for _, c := range o.Cameras {
-		feeds += max(len(c.Proxies), len(o.Proxies))
-	}
-	r.disk = newDisk(&r.opts, r.index, m, 2*feeds+1) // two builders each: it never overflows
-	r.disk.onFull = r.sweepSoon
-	r.disk.restart = r.restart
-	if held.fresh {
-		o.Log.Info().Str("data", o.DataDir).Str("id", held.identity.ID).Msg("began a data directory")
-	}
+	r.connect()
 	return r, nil
+}
+
+// openAll opens the slots, side by side. A disk that does not answer is not waited for
+// long; its slot goes on by itself.
+func (r *Recorder) openAll() error {
+	errs := make([]error, len(r.slots))
+	var wait sync.WaitGroup
+	for i, s := range r.slots {
+		s.opened = make(chan struct{})
+		wait.Go(func() {
+			go func() {
+				defer close(s.opened)
+				errs[i] = s.open()
+			}()
+			select {
+			case <-s.opened:
+			case <-time.After(mountWait):
+			}
+		})
+	}
+	wait.Wait()
+	var failed []error
+	for i, s := range r.slots {
+		select {
+		case <-s.opened:
+			if errs[i] == nil {
+				return nil
+			}
+			failed = append(failed, errs[i])
+		default: // it may still come
+			return nil
+		}
+	}
+	return errors.Join(failed...)
 }
 
 // Close gives free what New took. Run does it too.
 func (r *Recorder) Close() error {
 	r.closeOnce.Do(func() {
-		r.closeErr = errors.Join(closePeers(r.peers), r.index.close(), r.held.lock.Close())
+		var errs []error
+		for _, s := range r.slots {
+			if v := s.volume(); v != nil {
+				errs = append(errs, v.close())
+			}
+		}
+		r.closeErr = errors.Join(closePeers(r.peers), errors.Join(errs...))
 	})
 	return r.closeErr
 }
 
-// Run recovers the data directory (what a crash left behind is adopted, cut off or
-// finished; an index that is missing or corrupt is made anew), then records and serves
+// Run recovers the data directories (what a crash left behind is adopted, cut off or
+// finished; an index that is missing or corrupt is made anew), and records and serves
 // until ctx ends. It serves its state from the beginning. At the end it makes durable
-// what is finished, and drops what is not: the proxy's log has it. A recorder runs once.
+// what is finished, and drops what is not: the proxy's log has it. A disk that hangs is
+// not waited for. A recorder runs once.
 func (r *Recorder) Run(ctx context.Context) (err error) {
-	defer func() { err = errors.Join(err, r.Close()) }()
+	r.closeOnce.Do(func() {}) // the slots close the volumes
+	defer func() { err = errors.Join(err, closePeers(r.peers)) }()
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -112,76 +137,76 @@ func (r *Recorder) Run(ctx context.Context) (err error) {
 		}
 		return err
 	})
-	err = r.record(ctx)
+	r.record(ctx)
 	stopServing()
-	return errors.Join(err, server.Wait())
+	served := make(chan error, 1)
+	go func() { served <- server.Wait() }()
+	return r.within(served)
 }
 
-// record recovers and records until ctx ends.
-func (r *Recorder) record(ctx context.Context) error {
-	resume, err := r.recover(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return fmt.Errorf("recorder %s: recover %s: %w", r.opts.Name, r.opts.DataDir, err)
+// record records until ctx ends.
+func (r *Recorder) record(ctx context.Context) {
+	var streams, assigner, slots sync.WaitGroup
+	last := make(chan struct{})
+	for _, s := range r.slots {
+		slots.Go(func() {
+			<-s.opened
+			s.run(ctx, last)
+		})
 	}
-	r.connect(resume)
-	r.refresh()
-	r.say("")
-	r.opts.Log.Info().Str("data", r.opts.DataDir).Int("cameras", len(r.opts.Cameras)).Msg("recording")
-
-	committing, stopCommitting := context.WithCancel(context.WithoutCancel(ctx))
-	var streams, writer, committer, sweeper sync.WaitGroup
-	writer.Go(func() { r.disk.runWriter(ctx) })
-	committer.Go(func() { r.disk.runCommitter(committing, r.opts.SyncInterval, r.committed) })
-	sweeper.Go(func() { r.runSweeper(ctx) })
-	for _, s := range r.allStreams() {
+	assigner.Go(func() { r.runAssigner(ctx) })
+	for _, s := range r.streams {
 		streams.Go(func() { s.run(ctx) })
 	}
-
 	<-ctx.Done()
+	assigner.Wait()
 	streams.Wait() // nobody reads,
-	close(r.disk.queue)
-	writer.Wait() // what is finished is written,
-	stopCommitting()
-	committer.Wait() // and durable
-	sweeper.Wait()
-	r.disk.closeAll()
+	close(last)    // and everything that is finished becomes durable
+	done := make(chan error, 1)
+	go func() {
+		slots.Wait()
+		done <- nil
+	}()
+	if err := r.within(done); err != nil {
+		r.opts.Log.Error().Err(err).Msg("stopped without a disk")
+		return
+	}
 	r.opts.Log.Info().Msg("stopped")
-	return nil
 }
 
-func (r *Recorder) recover(ctx context.Context) (map[string]record.Position, error) {
-	rec := &recovery{archive: r.archive, clock: r.opts.Clock, log: r.opts.Log, say: r.say}
-	r.say("opening the index")
-	s, err := rec.openIndex(ctx, nil)
-	if err != nil {
-		return nil, err
+// hangGrace is how long the end waits for a disk that hangs.
+const hangGrace = 3 * time.Second
+
+// within waits for done, but not for a disk that hangs.
+func (r *Recorder) within(done <-chan error) error {
+	t := time.NewTicker(stallLook)
+	defer t.Stop()
+	began := time.Now()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-t.C:
+		}
+		if time.Since(began) < hangGrace {
+			continue
+		}
+		for _, s := range r.slots {
+			if s.stuck() > hangGrace {
+				return fmt.Errorf("recorder %s: the disk of %s has not answered for %s", r.opts.Name, s.place.Dir, s.stuck().Round(time.Second))
+			}
+		}
 	}
-	r.index.set(s)
-	again := &recovery{archive: r.archive, clock: r.opts.Clock, log: r.opts.Log, say: func(string) {}}
-	r.index.open = func(suspect error) (*index.Store, error) { return again.openIndex(ctx, suspect) }
-	return rec.run(ctx, s)
 }
 
 // connect makes the feeds and streams.
-func (r *Recorder) connect(resume map[string]record.Position) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (r *Recorder) connect() {
 	for _, p := range r.opts.Proxies {
 		s := newStream(p, &r.opts, r.every)
 		for _, c := range r.opts.Cameras {
-			if len(c.Proxies) > 0 && !slices.Contains(c.Proxies, p.Name) {
-				continue
+			if len(c.Proxies) == 0 || slices.Contains(c.Proxies, p.Name) {
+				s.feeds = append(s.feeds, newFeed(c.Name, p.Name))
 			}
-			f := newFeed(c.Name, p.Name, resume[c.Name], func(fin *finished) { r.disk.queue <- fin })
-			held, _ := r.index.store().Camera(c.Name)
-			f.known = held.Position
-			if f.durable == held.Position {
-				f.durableEnd = held.EndNS
-			}
-			s.feeds = append(s.feeds, f)
 		}
 		r.streams = append(r.streams, s)
 	}
@@ -189,69 +214,31 @@ func (r *Recorder) connect(resume map[string]record.Position) {
 
 // committed is called after every commit.
 func (r *Recorder) committed() {
-	r.refresh()
-	for _, s := range r.allStreams() {
+	for _, s := range r.streams {
 		s.committed()
 	}
 }
 
-// restart makes the streams of feeds that were rewound begin anew.
-func (r *Recorder) restart(feeds []*feed) {
-	for _, s := range r.allStreams() {
-		if slices.ContainsFunc(feeds, func(f *feed) bool { return slices.Contains(s.feeds, f) }) {
+// restart makes the streams of lanes begin anew whose feeds were rewound or moved.
+func (r *Recorder) restart(lanes []*lane) {
+	for _, s := range r.streams {
+		if slices.ContainsFunc(lanes, func(l *lane) bool { return l.feed.counts.linked.Load() && slices.Contains(s.feeds, l.feed) }) {
 			s.restart()
+		} else {
+			s.committed()
 		}
 	}
 }
 
-func (r *Recorder) sweepSoon() {
-	select {
-	case r.sweepNow <- struct{}{}:
-	default:
-	}
-}
-
-func (r *Recorder) say(what string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.doing = what
-}
-
-func (r *Recorder) recovering() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.doing
-}
-
-func (r *Recorder) allStreams() []*stream {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.streams // it does not change once it is set
-}
-
 func (r *Recorder) allFeeds() []*feed {
 	var out []*feed
-	for _, s := range r.allStreams() {
+	for _, s := range r.streams {
 		out = append(out, s.feeds...)
 	}
 	return out
 }
 
-// refresh remembers what the index holds.
-func (r *Recorder) refresh() {
-	s := r.index.store()
-	if s == nil || r.index.err() != nil {
-		return
-	}
-	cameras := s.Cameras()
-	now := r.opts.Clock.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, c := range cameras {
-		at := r.stats[c.Name].advanced
-		if r.doing == "" && r.stats[c.Name].Position != c.Position {
-			at = now
-		}
-		r.stats[c.Name] = cameraStats{Camera: c, advanced: at}
-	}
+// steadyNow is the wall time by a clock that does not step, Unix ns.
+func (r *Recorder) steadyNow() int64 {
+	return r.started.UnixNano() + r.opts.Clock.Mono() - r.startedMono
 }

@@ -107,6 +107,9 @@ func start(t testing.TB, name, dir string, fsys vfs.FS, proxy string, cameras ..
 	return g
 }
 
+// vol is the first volume.
+func (g *running) vol() *volume { return g.slots[0].volume() }
+
 func (g *running) state() *nodepb.RecorderStatus {
 	s, err := g.client.Status(context.Background(), &nodepb.StatusRequest{})
 	require.NoError(g.t, err)
@@ -236,7 +239,7 @@ func TestRecorderRecordsServesAndGoesOnAfterARestart(t *testing.T) {
 		`duet_recorder_records_total{camera="gate",proxy="p1"} 510`,
 		`duet_recorder_fragments_written_total{camera="yard",proxy="p1"} 10`,
 		`duet_recorder_offsets_lost_total{camera="gate",cause="evicted",proxy="p1"} 0`,
-		`duet_recorder_disk_state{state="good"} 1`,
+		`state="good"} 1`,
 		"duet_recorder_durable_age_seconds", "duet_recorder_fsync_seconds_count", "duet_recorder_disk_free_bytes",
 	} {
 		require.Contains(t, body, want)
@@ -540,7 +543,7 @@ func TestHungDiskHangsNeitherStatusNorHealthAndHealsByItself(t *testing.T) {
 	release := sync.OnceFunc(func() { stuck.Store(nil); close(thaw) })
 	t.Cleanup(release)
 	p.show(l, l.end())
-	require.Eventually(t, func() bool { return g.disk.writing.long() > 0 || g.disk.committing.long() > 0 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return g.vol().disk.writing.long() > 0 || g.vol().disk.committing.long() > 0 }, patience, time.Millisecond)
 	code, _ := g.get("/healthz")
 	require.Equal(t, 200, code)
 	require.Len(t, g.fragments("gate"), 2, "what is durable is served")
@@ -562,9 +565,9 @@ func TestRetentionDeletesWhatIsOldAndKeepsTheIndexAndTheFilesAlike(t *testing.T)
 	p.show(old, old.end())
 	g := start(t, "r1", d.dir, d.fs, p.address, Camera{Name: "gate", Retention: Retention{Bytes: 500_000}})
 	g.wait(old, old.end()-perFragment)
-	g.sweepSoon()
+	g.vol().sweepSoon()
 	require.Eventually(t, func() bool {
-		g.sweepSoon()
+		g.vol().sweepSoon()
 		return g.camera("gate").GetBytesStored() <= 500_000
 	}, patience, 5*time.Millisecond)
 	list := g.fragments("gate")
@@ -584,7 +587,7 @@ func TestRecorderWithoutAProxySaysSo(t *testing.T) {
 	require.NoError(t, l.Close())
 	g := start(t, "r1", d.dir, d.fs, l.Addr().String(), Camera{Name: "gate"})
 	require.Eventually(t, func() bool {
-		for _, s := range g.allStreams() {
+		for _, s := range g.streams {
 			if _, why := s.down(); strings.Contains(why, "refused") {
 				return true
 			}
@@ -602,23 +605,23 @@ func TestDeletionThatAFailureInterruptedIsFinishedWhileRecording(t *testing.T) {
 	g := start(t, "r1", d.dir, d.fs, p.address, Camera{Name: "gate"})
 	g.wait(l, l.end()-perFragment)
 	var oldest string
-	for s, err := range g.index.store().Segments("gate") {
+	for s, err := range g.vol().index.store().Segments("gate") {
 		require.NoError(t, err)
 		oldest = s.Path
 		break
 	}
-	_, err := g.index.store().DeleteSegment("gate", oldest)
+	_, err := g.vol().index.store().DeleteSegment("gate", oldest)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
-		g.sweepSoon()
-		_, err := d.fs.Stat(g.disk.name(oldest))
-		return errors.Is(err, fs.ErrNotExist) && len(g.index.store().Deleting()) == 0
+		g.vol().sweepSoon()
+		_, err := d.fs.Stat(g.vol().disk.name(oldest))
+		return errors.Is(err, fs.ErrNotExist) && len(g.vol().index.store().Deleting()) == 0
 	}, patience, 5*time.Millisecond)
 }
 
 func TestRetentionBeginsBeforeTheWriterStops(t *testing.T) {
 	for _, minFree := range []int64{0, 1, 1 << 40} {
-		r := &Recorder{opts: Options{MinFree: minFree}}
+		r := &volume{place: Volume{MinFree: minFree}}
 		for _, total := range []uint64{1 << 20, 64 << 20, 1 << 30, 1 << 34, 1 << 44} {
 			u := &vfs.DiskUsage{TotalBytes: total}
 			require.Greater(t, r.minFree(u), int64(reserve(u)), "%d of %d", minFree, total)

@@ -16,7 +16,7 @@ import (
 // file, but for fdatasync and, once it is sealed and durable, close: the committer's.
 type segment struct {
 	path string // below the data directory, with slashes
-	feed *feed
+	lane *lane
 	file vfs.File
 	// What every fragment of the file has in common.
 	epoch    record.Epoch
@@ -44,11 +44,11 @@ func (s *segment) takes(info *media.Info) bool {
 	return !s.sealed && s.epoch == info.Epoch && s.windowNS == info.WindowNS && s.initHash == info.InitHash
 }
 
-// createSegment makes an empty file for the feed's fragment.
-func (d *disk) createSegment(f *feed, fragment *media.Fragment) (*segment, error) {
+// createSegment makes an empty file for the lane's fragment.
+func (d *disk) createSegment(l *lane, fragment *media.Fragment) (*segment, error) {
 	info := &fragment.Info
 	for sibling := range maxSiblings {
-		p := segmentPath(f.camera, info.StartNS, info.Epoch, sibling)
+		p := segmentPath(l.feed.camera, info.StartNS, info.Epoch, sibling)
 		name := d.name(p)
 		if _, err := d.fs.Stat(name); err == nil {
 			continue
@@ -63,11 +63,11 @@ func (d *disk) createSegment(f *feed, fragment *media.Fragment) (*segment, error
 			return nil, fmt.Errorf("create segment %s: %w", p, err)
 		}
 		return &segment{
-			path: p, feed: f, file: file,
+			path: p, lane: l, file: file,
 			epoch: info.Epoch, windowNS: info.WindowNS, initHash: info.InitHash, init: fragment.Init,
 		}, nil
 	}
-	return nil, fmt.Errorf("create segment of camera %s: %d files begin with the fragment at %d of %s", f.camera, maxSiblings, info.First, info.Epoch)
+	return nil, fmt.Errorf("create segment of camera %s: %d files begin with the fragment at %d of %s", l.feed.camera, maxSiblings, info.First, info.Epoch)
 }
 
 // syncNames makes the directory entries that lead to the segment durable. Directories
@@ -76,7 +76,7 @@ func (d *disk) syncNames(s *segment) error {
 	dateDir := d.fs.PathDir(d.name(s.path))
 	cameraDir := d.fs.PathDir(dateDir)
 	d.mu.Lock()
-	known, ok := d.named[s.feed.camera]
+	known, ok := d.named[s.lane.feed.camera]
 	d.mu.Unlock()
 	if err := d.timedSync(func() error { return syncDir(d.fs, dateDir) }); err != nil {
 		return err
@@ -93,7 +93,7 @@ func (d *disk) syncNames(s *segment) error {
 		}
 	}
 	d.mu.Lock()
-	d.named[s.feed.camera] = dateDir
+	d.named[s.lane.feed.camera] = dateDir
 	d.mu.Unlock()
 	return nil
 }

@@ -25,7 +25,7 @@ import (
 const (
 	readChunk = 256 << 10
 	listChunk = 512
-	// maxReads bounds the media reads that are under way at once, maxVerifies those of
+	// maxReads bounds the media reads that are under way at once at a volume, maxVerifies those of
 	// whole ranges: writing comes first.
 	maxReads    = 16
 	maxVerifies = 1
@@ -52,7 +52,7 @@ func (r *Recorder) serve(ctx context.Context) error {
 	}
 	srv := grpc.NewServer(o...)
 	nodepb.RegisterRecorderServer(srv, &server{
-		r: r, reads: semaphore.NewWeighted(maxReads), verifies: semaphore.NewWeighted(maxVerifies),
+		r: r, verifies: semaphore.NewWeighted(maxVerifies),
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -77,16 +77,8 @@ func (r *Recorder) serve(ctx context.Context) error {
 // server implements nodepb.Recorder.
 type server struct {
 	nodepb.UnimplementedRecorderServer
-	r               *Recorder
-	reads, verifies *semaphore.Weighted
-}
-
-// store returns the index, or why there is none now.
-func (s *server) store() (*index.Store, error) {
-	if err := s.r.index.err(); err != nil {
-		return nil, status.Errorf(codes.Unavailable, "recorder %s: %v", s.r.opts.Name, err)
-	}
-	return s.r.index.store(), nil
+	r        *Recorder
+	verifies *semaphore.Weighted
 }
 
 // Status implements nodepb.RecorderServer.
@@ -96,7 +88,7 @@ func (s *server) Status(context.Context, *nodepb.StatusRequest) (*nodepb.Recorde
 
 // Fragments implements nodepb.RecorderServer.
 func (s *server) Fragments(q *nodepb.FragmentsRequest, out grpc.ServerStreamingServer[nodepb.FragmentsReply]) error {
-	st, err := s.store()
+	vols, err := s.volumes()
 	if err != nil {
 		return err
 	}
@@ -105,7 +97,7 @@ func (s *server) Fragments(q *nodepb.FragmentsRequest, out grpc.ServerStreamingS
 	}
 	reply := &nodepb.FragmentsReply{}
 	n := uint32(0)
-	for ref, err := range st.Fragments(q.GetCamera(), q.GetStartNs(), q.GetEndNs()) {
+	for ref, err := range vols.fragments(q.GetCamera(), q.GetStartNs(), q.GetEndNs()) {
 		if err != nil {
 			return s.fail("list fragments of camera "+q.GetCamera(), err)
 		}
@@ -129,14 +121,14 @@ func (s *server) Fragments(q *nodepb.FragmentsRequest, out grpc.ServerStreamingS
 
 // Spans implements nodepb.RecorderServer.
 func (s *server) Spans(_ context.Context, q *nodepb.SpansRequest) (*nodepb.SpansReply, error) {
-	st, err := s.store()
+	vols, err := s.volumes()
 	if err != nil {
 		return nil, err
 	}
 	if err := checkRange(q.GetStartNs(), q.GetEndNs()); err != nil {
 		return nil, err
 	}
-	spans, err := st.SpansAround(q.GetCamera(), q.GetStartNs(), q.GetEndNs())
+	spans, err := vols.spans(q.GetCamera(), q.GetStartNs(), q.GetEndNs())
 	if err != nil {
 		return nil, s.fail("list spans of camera "+q.GetCamera(), err)
 	}
@@ -152,14 +144,14 @@ func (s *server) Spans(_ context.Context, q *nodepb.SpansRequest) (*nodepb.Spans
 
 // Init implements nodepb.RecorderServer.
 func (s *server) Init(_ context.Context, q *nodepb.InitRequest) (*nodepb.InitReply, error) {
-	st, err := s.store()
+	vols, err := s.volumes()
 	if err != nil {
 		return nil, err
 	}
 	if len(q.GetHash()) != len(media.Hash{}) {
 		return nil, status.Errorf(codes.InvalidArgument, "hash of %d bytes", len(q.GetHash()))
 	}
-	data, err := st.Init(q.GetCamera(), media.Hash(q.GetHash()))
+	data, err := vols.init(q.GetCamera(), media.Hash(q.GetHash()))
 	if err != nil {
 		return nil, s.fail("init header of camera "+q.GetCamera(), err)
 	}
@@ -168,43 +160,63 @@ func (s *server) Init(_ context.Context, q *nodepb.InitRequest) (*nodepb.InitRep
 
 // Read implements nodepb.RecorderServer.
 func (s *server) Read(q *nodepb.ReadRequest, out grpc.ServerStreamingServer[nodepb.ReadReply]) error {
-	st, err := s.store()
+	vols, err := s.volumes()
 	if err != nil {
 		return err
 	}
 	if len(q.GetEpoch()) != len(record.Epoch{}) {
 		return status.Errorf(codes.InvalidArgument, "epoch of %d bytes", len(q.GetEpoch()))
 	}
-	ref, err := st.Lookup(q.GetCamera(), q.GetStartNs(), index.Key{Epoch: record.Epoch(q.GetEpoch()), First: q.GetFirst()})
-	if err != nil {
-		return s.fail("read a fragment of camera "+q.GetCamera(), err)
+	key := index.Key{Epoch: record.Epoch(q.GetEpoch()), First: q.GetFirst()}
+	err = fmt.Errorf("fragment %d: %w", key.First, index.ErrNotFound)
+	for _, v := range vols {
+		var ref index.Ref
+		if ref, err = v.index.store().Lookup(q.GetCamera(), q.GetStartNs(), key); errors.Is(err, index.ErrNotFound) {
+			continue
+		}
+		if h := q.GetHash(); err == nil && len(h) > 0 && string(h) != string(ref.Hash[:]) {
+			err = status.Errorf(codes.NotFound, "fragment %d of camera %s has another hash here", ref.First, ref.Camera)
+			continue
+		}
+		sent := false
+		if err == nil {
+			err = s.send(v, &ref, out, &sent)
+		}
+		if err == nil || sent || out.Context().Err() != nil {
+			return err
+		}
 	}
-	if h := q.GetHash(); len(h) > 0 && string(h) != string(ref.Hash[:]) {
-		return status.Errorf(codes.NotFound, "fragment %d of camera %s has another hash here", ref.First, ref.Camera)
+	if _, ok := status.FromError(err); ok {
+		return err
 	}
-	if err := s.reads.Acquire(out.Context(), 1); err != nil {
+	return s.fail("read a fragment of camera "+q.GetCamera(), err)
+}
+
+// send sends the bytes of a fragment; sent tells whether any of them went out.
+func (s *server) send(v *volume, ref *index.Ref, out grpc.ServerStreamingServer[nodepb.ReadReply], sent *bool) error {
+	if err := v.reads.Acquire(out.Context(), 1); err != nil {
 		return status.FromContextError(err).Err()
 	}
-	defer s.reads.Release(1)
-	err = s.eachChunk(&ref, func(b []byte) error {
+	defer v.reads.Release(1)
+	return s.eachChunk(v, ref, func(b []byte) error {
+		*sent = true
 		s.r.meters.served.Add(float64(len(b)))
 		return out.Send(&nodepb.ReadReply{Data: b})
 	})
-	return err
 }
 
 // eachChunk reads moof and mdat of a fragment. A chunk belongs to the callee.
-func (s *server) eachChunk(ref *index.Ref, take func([]byte) error) (err error) {
-	f, err := s.r.opts.FS.Open(s.r.disk.name(ref.Segment))
+func (s *server) eachChunk(v *volume, ref *index.Ref, take func([]byte) error) (err error) {
+	f, err := s.r.opts.FS.Open(v.disk.name(ref.Segment))
 	if err != nil {
-		return s.unreadable(ref, err)
+		return s.unreadable(v, ref, err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	at := ref.At + boxLen(&ref.Info)
 	for left := ref.Size; left > 0; {
 		b := make([]byte, min(left, readChunk))
 		if n, err := f.ReadAt(b, at); n < len(b) {
-			return s.unreadable(ref, err)
+			return s.unreadable(v, ref, err)
 		}
 		if err := take(b); err != nil {
 			return err
@@ -217,8 +229,8 @@ func (s *server) eachChunk(ref *index.Ref, take func([]byte) error) (err error) 
 
 // unreadable says that a fragment which the index names cannot be read, or that it was
 // deleted meanwhile.
-func (s *server) unreadable(ref *index.Ref, err error) error {
-	if st := s.r.index.store(); errors.Is(err, fs.ErrNotExist) && st != nil {
+func (s *server) unreadable(v *volume, ref *index.Ref, err error) error {
+	if st := v.index.store(); errors.Is(err, fs.ErrNotExist) && st != nil {
 		if _, lookup := st.Lookup(ref.Camera, ref.StartNS, ref.Key()); errors.Is(lookup, index.ErrNotFound) {
 			return status.Errorf(codes.NotFound, "fragment %d of camera %s was deleted", ref.First, ref.Camera)
 		}
@@ -232,7 +244,7 @@ func (s *server) unreadable(ref *index.Ref, err error) error {
 
 // Verify implements nodepb.RecorderServer.
 func (s *server) Verify(q *nodepb.FragmentsRequest, out grpc.ServerStreamingServer[nodepb.VerifyReply]) error {
-	st, err := s.store()
+	vols, err := s.volumes()
 	if err != nil {
 		return err
 	}
@@ -244,11 +256,11 @@ func (s *server) Verify(q *nodepb.FragmentsRequest, out grpc.ServerStreamingServ
 	}
 	defer s.verifies.Release(1)
 	n := uint32(0)
-	for ref, err := range st.Fragments(q.GetCamera(), q.GetStartNs(), q.GetEndNs()) {
+	for ref, err := range vols.fragments(q.GetCamera(), q.GetStartNs(), q.GetEndNs()) {
 		if err != nil {
 			return s.fail("verify camera "+q.GetCamera(), err)
 		}
-		if err := out.Send(s.verify(&ref)); err != nil {
+		if err := out.Send(s.verify(vols[ref.Holders[0]], &ref.Ref)); err != nil {
 			return err
 		}
 		if n++; n == q.GetLimit() {
@@ -258,10 +270,10 @@ func (s *server) Verify(q *nodepb.FragmentsRequest, out grpc.ServerStreamingServ
 	return nil
 }
 
-func (s *server) verify(ref *index.Ref) *nodepb.VerifyReply {
+func (s *server) verify(v *volume, ref *index.Ref) *nodepb.VerifyReply {
 	reply := &nodepb.VerifyReply{Fragment: fragmentOf(&ref.Info)}
 	h := newHash()
-	err := s.eachChunk(ref, func(b []byte) error {
+	err := s.eachChunk(v, ref, func(b []byte) error {
 		_, err := h.Write(b)
 		return err
 	})

@@ -3,6 +3,7 @@ package recorder
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -20,6 +21,9 @@ const (
 	alarmRecovering = "recovering"
 	alarmDiskFull   = "disk_full"
 	alarmDiskFails  = "disk_failing"
+	alarmDiskHung   = "disk_hung"
+	alarmDiskGone   = "disk_gone"
+	alarmDiskSlow   = "disk_slow"
 	alarmLinkDown   = "link_down"
 	alarmRejected   = "camera_rejected"
 	alarmBehind     = "camera_behind"
@@ -31,50 +35,68 @@ func (r *Recorder) status() *nodepb.RecorderStatus {
 		Name: r.opts.Name, Role: r.opts.Role, Zone: r.opts.Zone, Version: r.opts.Version,
 		StartedNs: r.started.UnixNano(),
 	}
-	r.mu.Lock()
-	stats := make(map[string]cameraStats, len(r.stats))
-	names := make([]string, 0, len(r.stats)+len(r.opts.Cameras))
-	var used int64
-	for name, c := range r.stats {
-		stats[name] = c
-		used += c.Bytes
-		names = append(names, name)
+	cameras := map[string]*nodepb.RecorderCamera{}
+	of := func(name string) *nodepb.RecorderCamera {
+		c := cameras[name]
+		if c == nil {
+			c = &nodepb.RecorderCamera{Camera: name}
+			cameras[name] = c
+		}
+		return c
 	}
-	r.mu.Unlock()
 	for _, c := range r.opts.Cameras {
-		names = append(names, c.Name)
+		of(c.Name)
 	}
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		out.Cameras = append(out.Cameras, r.cameraStatus(name, stats[name]))
+	for _, s := range r.slots {
+		d := s.diskStatus()
+		for name, c := range s.known() {
+			d.UsedBytes += uint64(c.Bytes)
+			addStats(of(name), &c)
+		}
+		out.Disks = append(out.Disks, d)
 	}
-	state, _, _ := r.disk.status()
-	d := &nodepb.Disk{Path: r.opts.DataDir, State: state, UsedBytes: uint64(used), QuotaBytes: uint64(r.opts.Quota)}
-	if u := r.disk.room.Load(); u != nil {
-		d.CapacityBytes, d.FreeBytes = u.TotalBytes, u.AvailBytes
+	for _, f := range r.allFeeds() {
+		c := of(f.camera)
+		c.RecordsIn += f.counts.records.Load()
+		c.BytesIn += f.counts.bytes.Load()
+		c.OffsetsLost += f.counts.offsetsLost()
+		c.Linked = c.Linked || f.counts.linked.Load()
 	}
-	out.Disks = []*nodepb.Disk{d}
+	for _, name := range slices.Sorted(maps.Keys(cameras)) {
+		out.Cameras = append(out.Cameras, cameras[name])
+	}
 	out.Alarms = r.alarms()
 	return out
 }
 
-func (r *Recorder) cameraStatus(name string, c cameraStats) *nodepb.RecorderCamera {
-	out := &nodepb.RecorderCamera{
-		Camera: name, Durable: positionOf(c.Position), DurableEndNs: c.EndNS, FirstStartNs: c.StartNS,
-		BytesStored: uint64(c.Bytes), FragmentsStored: uint64(c.Fragments),
-	}
-	if !c.advanced.IsZero() {
-		out.DurableAtNs = c.advanced.UnixNano()
-	}
-	for _, f := range r.allFeeds() {
-		if f.camera == name {
-			out.RecordsIn += f.counts.records.Load()
-			out.BytesIn += f.counts.bytes.Load()
-			out.OffsetsLost += f.counts.offsetsLost()
-			out.Linked = out.Linked || f.counts.linked.Load()
+// diskStatus tells the state of the disk.
+func (s *slot) diskStatus() *nodepb.Disk {
+	state, _, _ := s.status()
+	d := &nodepb.Disk{Path: s.place.Dir, State: state, QuotaBytes: uint64(s.place.Quota)}
+	if v := s.volume(); v != nil {
+		if u := v.disk.room.Load(); u != nil {
+			d.CapacityBytes, d.FreeBytes = u.TotalBytes, u.AvailBytes
 		}
 	}
-	return out
+	return d
+}
+
+// addStats adds what one volume holds of a camera.
+func addStats(out *nodepb.RecorderCamera, c *cameraStats) {
+	at := record.Position{Offset: out.GetDurable().GetOffset()}
+	copy(at.Epoch[:], out.GetDurable().GetEpoch())
+	if c.Position.Compare(at) > 0 {
+		out.Durable = positionOf(c.Position)
+	}
+	out.DurableEndNs = max(out.GetDurableEndNs(), c.EndNS)
+	if c.StartNS > 0 && (out.GetFirstStartNs() == 0 || c.StartNS < out.GetFirstStartNs()) {
+		out.FirstStartNs = c.StartNS
+	}
+	out.BytesStored += uint64(c.Bytes)
+	out.FragmentsStored += uint64(c.Fragments)
+	if !c.advanced.IsZero() {
+		out.DurableAtNs = max(out.GetDurableAtNs(), c.advanced.UnixNano())
+	}
 }
 
 func positionOf(p record.Position) *nodepb.Position {
@@ -91,16 +113,25 @@ func (r *Recorder) alarms() []*nodepb.Alarm {
 		out = append(out, &nodepb.Alarm{Code: code, Camera: camera, SinceNs: since.UnixNano(), Message: fmt.Sprintf(format, a...)})
 	}
 	now := r.opts.Clock.Now()
-	if doing := r.recovering(); doing != "" {
-		raise(alarmRecovering, "", r.started, "not recording yet: %s", doing)
+	for _, s := range r.slots {
+		raise := func(code string, since time.Time, format string, a ...any) { raise(code, "", since, format, a...) }
+		if doing := s.recovering(); doing != "" {
+			raise(alarmRecovering, r.started, "not recording yet to %s: %s", s.place.Dir, doing)
+		}
+		switch state, why, since := s.status(); state {
+		case diskFull:
+			raise(alarmDiskFull, since, "the disk of %s is full: %s", s.place.Dir, why)
+		case diskFailing:
+			raise(alarmDiskFails, since, "the disk of %s is failing: %s", s.place.Dir, why)
+		case diskHung:
+			raise(alarmDiskHung, since, "the disk of %s hangs: %s", s.place.Dir, why)
+		case diskGone:
+			raise(alarmDiskGone, since, "the disk of %s is gone: %s", s.place.Dir, why)
+		case diskSlow:
+			raise(alarmDiskSlow, since, "the disk of %s is slow: %s", s.place.Dir, why)
+		}
 	}
-	switch state, why, since := r.disk.status(); state {
-	case diskFull:
-		raise(alarmDiskFull, "", since, "the disk of %s is full: %s", r.opts.DataDir, why)
-	case diskFailing:
-		raise(alarmDiskFails, "", since, "the disk of %s is failing: %s", r.opts.DataDir, why)
-	}
-	for _, s := range r.allStreams() {
+	for _, s := range r.streams {
 		if since, why := s.down(); !since.IsZero() && now.Sub(since) > linkDownAfter {
 			raise(alarmLinkDown, "", since, "no link to proxy %s: %s", s.proxy.Name, why)
 		}
@@ -118,13 +149,19 @@ func (r *Recorder) alarms() []*nodepb.Alarm {
 	return out
 }
 
-// ready says why the recorder does not record, if it does not.
+// ready says why the recorder does not record, if it does not: no disk takes anything.
 func (r *Recorder) ready() error {
-	if doing := r.recovering(); doing != "" {
-		return errors.New("not recording yet: " + doing)
+	var errs []error
+	for _, s := range r.slots {
+		state, why, _ := s.status()
+		switch {
+		case state != diskGood && state != diskSlow:
+			errs = append(errs, fmt.Errorf("disk %s: %s", state, why))
+		case s.serving() == nil:
+			errs = append(errs, errors.New("not recording yet: "+s.recovering()))
+		default:
+			return nil
+		}
 	}
-	if state, why, _ := r.disk.status(); state != diskGood {
-		return fmt.Errorf("disk %s: %s", state, why)
-	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -53,11 +53,15 @@ type stream struct {
 	mu sync.Mutex
 	// cancel ends the session that is under way.
 	cancel context.CancelCauseFunc
-	// channels are those of the session; a nil feed is one that is over.
+	// channels are those of the session that are not over.
 	channels map[uint32]*feed
-	waits    map[*feed]*wait
-	downAt   time.Time // zero while the link is up
-	why      string
+	// issued is the highest number of a channel of the session, ended are channels that
+	// are to be unsubscribed.
+	issued uint32
+	ended  []uint32
+	waits  map[*feed]*wait
+	downAt time.Time // zero while the link is up
+	why    string
 }
 
 // wait is why a camera is not subscribed, and until when.
@@ -183,7 +187,7 @@ func (s *stream) session(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	s.cancel = cancel
-	s.channels = map[uint32]*feed{}
+	s.channels, s.issued, s.ended = map[uint32]*feed{}, 0, nil
 	for _, f := range s.feeds {
 		s.wait(f).channel = 0
 	}
@@ -228,6 +232,10 @@ func (s *stream) receive(ctx context.Context, cs *link.ClientStream) error {
 			continue
 		}
 		if err := f.take(ctx, frame); err != nil {
+			if errors.Is(err, errParked) {
+				s.park(f, channel)
+				continue
+			}
 			if errors.Is(err, errViolation) {
 				s.punish(f, err)
 			}
@@ -258,7 +266,7 @@ func (s *stream) feedOf(channel uint32) (*feed, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f, ok := s.channels[channel]
-	return f, ok
+	return f, ok || channel != 0 && channel <= s.issued
 }
 
 // wait returns the feed's wait. With mu held.
@@ -276,11 +284,23 @@ func (s *stream) rejected(f *feed, channel uint32, reason string) {
 	defer s.mu.Unlock()
 	w := s.wait(f)
 	w.until, w.channel, w.reason = s.clock.Now().Add(rejectedFor), 0, reason
-	s.channels[channel] = nil
+	delete(s.channels, channel)
 	f.counts.linked.Store(false)
 	if n, ok := s.every.Allow("reject " + s.proxy.Name + " " + f.camera); ok {
 		s.log.Error().Str("camera", f.camera).Str("reason", reason).Int("suppressed", n).Msg("the proxy rejects a camera")
 	}
+}
+
+// park ends the subscription of a camera whose volume takes nothing now, so that the
+// cameras beside it need not wait. It is subscribed again when there is room.
+func (s *stream) park(f *feed, channel uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wait(f).channel = 0
+	delete(s.channels, channel)
+	s.ended = append(s.ended, channel)
+	f.counts.linked.Store(false)
+	s.committed()
 }
 
 func (s *stream) punish(f *feed, err error) {
@@ -308,10 +328,9 @@ func (s *stream) rejection(f *feed) string {
 func (s *stream) send(ctx context.Context, cs *link.ClientStream) error {
 	t := time.NewTicker(s.tick)
 	defer t.Stop()
-	channel := uint32(0)
 	for {
 		var m link.Message
-		s.subscribe(&m, &channel)
+		s.subscribe(&m)
 		s.acknowledge(&m)
 		if m.Len() > 0 {
 			if err := cs.Send(&m); err != nil {
@@ -329,21 +348,25 @@ func (s *stream) send(ctx context.Context, cs *link.ClientStream) error {
 }
 
 // subscribe adds the subscriptions of the cameras that have none and need not wait.
-func (s *stream) subscribe(m *link.Message, channel *uint32) {
+func (s *stream) subscribe(m *link.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.clock.Now()
+	for _, channel := range s.ended {
+		m.Add(link.Unsubscribe{Channel: channel})
+	}
+	s.ended = nil
 	for _, f := range s.feeds {
 		w := s.wait(f)
-		if w.channel != 0 || now.Before(w.until) || s.channels == nil {
+		if w.channel != 0 || now.Before(w.until) || s.channels == nil || !f.takes() {
 			continue
 		}
-		*channel++
+		s.issued++
 		from := f.resume() // its goroutine has no channel for it, so it does not touch it
-		s.channels[*channel] = f
-		w.channel, w.reason = *channel, ""
+		s.channels[s.issued] = f
+		w.channel, w.reason = s.issued, ""
 		f.counts.linked.Store(true)
-		m.Add(link.Subscribe{Channel: *channel, Camera: f.camera, From: from})
+		m.Add(link.Subscribe{Channel: s.issued, Camera: f.camera, From: from})
 		s.log.Debug().Str("camera", f.camera).Stringer("from", from).Msg("subscribe")
 	}
 }

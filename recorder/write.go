@@ -16,21 +16,33 @@ const (
 	retryMost  = 5 * time.Second
 )
 
-// runWriter writes what is queued until the queue is closed. When ctx ends it stops
-// trying again what fails. While it is stuck, builders do not come back, so the links
-// are not read.
-func (d *disk) runWriter(ctx context.Context) {
+// runWriter writes what is queued until last is closed. When ctx ends it stops trying
+// again what fails. While it is stuck, builders do not come back, so the links are not
+// read.
+func (d *disk) runWriter(ctx context.Context, last <-chan struct{}) {
 	for {
 		select {
-		case fin, ok := <-d.queue:
-			if !ok {
-				d.cutCondemned()
-				return
-			}
+		case fin := <-d.queue:
 			d.cutCondemned()
 			d.put(ctx, fin)
 		case <-d.wake:
 			d.cutCondemned()
+		case <-last:
+			d.rest(ctx)
+			return
+		}
+	}
+}
+
+// rest writes what is still queued.
+func (d *disk) rest(ctx context.Context) {
+	for {
+		select {
+		case fin := <-d.queue:
+			d.put(ctx, fin)
+		default:
+			d.cutCondemned()
+			return
 		}
 	}
 }
@@ -38,6 +50,8 @@ func (d *disk) runWriter(ctx context.Context) {
 // put writes a fragment, however long it takes, and gives its buffers back.
 func (d *disk) put(ctx context.Context, fin *finished) {
 	defer fin.done()
+	d.putting.begin()
+	defer d.putting.end()
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 		d.writing.begin()
 		err := d.write(fin)
@@ -59,19 +73,20 @@ func (d *disk) put(ctx context.Context, fin *finished) {
 
 // write appends a fragment to its segment, with one write. It is not durable yet.
 func (d *disk) write(fin *finished) error {
-	f, fragment := fin.feed, fin.fragment
+	l, fragment := fin.lane, fin.fragment
+	f := l.feed
 	info := &fragment.Info
 	if fin.generation != f.current() {
 		return nil // it will be fetched again
 	}
 	end := progress{at: record.Position{Epoch: info.Epoch, Offset: info.End}, endNS: info.EndNS}
-	if had, err := d.has(f, fragment.Info.StartNS, index.Key{Epoch: info.Epoch, First: info.First}, info.End); err != nil {
+	if had, err := d.has(l, fragment.Info.StartNS, index.Key{Epoch: info.Epoch, First: info.First}, info.End); err != nil {
 		return err
 	} else if had {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		f.written = end
-		d.feeds[f] = struct{}{}
+		l.written = end
+		d.lanes[l] = struct{}{}
 		return nil
 	}
 	if err := d.index.err(); err != nil {
@@ -82,9 +97,9 @@ func (d *disk) write(fin *finished) error {
 	}
 
 	d.mu.Lock()
-	s := f.seg
+	s := l.seg
 	if s != nil && !s.takes(info) {
-		s.sealed, f.seg = true, nil
+		s.sealed, l.seg = true, nil
 		s = nil
 	}
 	d.mu.Unlock()
@@ -94,7 +109,7 @@ func (d *disk) write(fin *finished) error {
 	var at int64
 	if created {
 		var err error
-		if s, err = d.createSegment(f, fragment); err != nil {
+		if s, err = d.createSegment(l, fragment); err != nil {
 			return err
 		}
 		bufs = append(bufs, fragment.Init)
@@ -121,9 +136,9 @@ func (d *disk) write(fin *finished) error {
 	}
 	s.size += n
 	s.refs = append(s.refs, index.Ref{Info: *info, Segment: s.path, At: at})
-	f.seg, f.written = s, end
+	l.seg, l.written = s, end
 	d.live[s] = struct{}{}
-	d.feeds[f] = struct{}{}
+	d.lanes[l] = struct{}{}
 	f.counts.fragments.Add(1)
 	return nil
 }
@@ -136,7 +151,7 @@ func (d *disk) giveUp(s *segment, created bool, cause error) error {
 		return errors.Join(s.file.Close(), d.fs.Remove(d.name(s.path)))
 	case !isFull(cause):
 		d.mu.Lock()
-		s.sealed, s.feed.seg = true, nil
+		s.sealed, s.lane.seg = true, nil
 		d.mu.Unlock()
 		if t, ok := s.file.(truncateFile); ok { // or recovery does it
 			return t.Truncate(s.size)
@@ -147,16 +162,19 @@ func (d *disk) giveUp(s *segment, created bool, cause error) error {
 
 // has reports whether the index holds the fragment already: after a recovery, a feed
 // begins where the first hole is.
-func (d *disk) has(f *feed, startNS int64, key index.Key, end uint64) (bool, error) {
-	if key.Epoch.Compare(f.known.Epoch) > 0 || key.Epoch == f.known.Epoch && end > f.known.Offset {
+func (d *disk) has(l *lane, startNS int64, key index.Key, end uint64) (bool, error) {
+	d.mu.Lock()
+	known := l.known
+	d.mu.Unlock()
+	if key.Epoch.Compare(known.Epoch) > 0 || key.Epoch == known.Epoch && end > known.Offset {
 		return false, nil
 	}
-	ref, err := d.index.store().Lookup(f.camera, startNS, key)
+	ref, err := d.index.store().Lookup(l.feed.camera, startNS, key)
 	if errors.Is(err, index.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look up fragment %d of camera %s: %w", key.First, f.camera, err)
+		return false, fmt.Errorf("look up fragment %d of camera %s: %w", key.First, l.feed.camera, err)
 	}
 	return ref.End >= end, nil
 }
@@ -167,6 +185,12 @@ func (d *disk) cutCondemned() {
 	d.mu.Lock()
 	list := d.condemned
 	d.condemned = nil
+	for _, l := range d.left {
+		if l.seg != nil {
+			l.seg.sealed, l.seg = true, nil
+		}
+	}
+	d.left = nil
 	d.mu.Unlock()
 	for _, s := range list {
 		d.writing.begin()

@@ -130,9 +130,9 @@ func TestFirstFsyncErrorCondemnsTheFileAndNothingIsLost(t *testing.T) {
 		l := newTestLog(t, "gate", testBase, 8, time.Hour)
 		other := newTestLog(t, "yard", testBase, 2, time.Hour)
 		var restarted []string
-		g.disk.restart = func(feeds []*feed) {
-			for _, f := range feeds {
-				restarted = append(restarted, f.camera)
+		g.disk.restart = func(lanes []*lane) {
+			for _, l := range lanes {
+				restarted = append(restarted, l.feed.camera)
 			}
 		}
 		feed := g.feed("gate")
@@ -161,7 +161,7 @@ func TestFirstFsyncErrorCondemnsTheFileAndNothingIsLost(t *testing.T) {
 		})
 		g.commit()
 		require.Equal(t, []string{"gate"}, restarted)
-		state, why, _ := g.disk.status()
+		state, why, _ := g.disk.state.get()
 		require.Equal(t, diskFailing, state)
 		require.Contains(t, why, "gate/")
 		now, _ := feed.state()
@@ -173,7 +173,7 @@ func TestFirstFsyncErrorCondemnsTheFileAndNothingIsLost(t *testing.T) {
 		play(l, after, 7)
 		g.commit()
 		require.Len(t, g.fragments("gate"), 7)
-		state, _, _ = g.disk.status()
+		state, _, _ = g.disk.state.get()
 		require.Equal(t, diskGood, state)
 		g.check()
 		files := g.files()
@@ -222,7 +222,7 @@ func TestWriteThatFailsHalfwayIsRepeatedUntilItSucceeds(t *testing.T) {
 			fragments := 0
 			full := 0
 			g.disk.onFull = func() { full++ }
-			feed := newFeed("gate", "p1", record.Position{}, func(fin *finished) {
+			feed := testFeed("gate", record.Position{}, func(fin *finished) {
 				defer fin.done()
 				if fragments == at {
 					fault = c.err
@@ -230,7 +230,7 @@ func TestWriteThatFailsHalfwayIsRepeatedUntilItSucceeds(t *testing.T) {
 						err := g.disk.write(fin)
 						require.ErrorIs(t, err, c.err)
 						g.disk.note(byWriter, err)
-						state, why, _ := g.disk.status()
+						state, why, _ := g.disk.state.get()
 						require.Equal(t, c.state, state)
 						require.Contains(t, why, c.err.Error())
 						g.disk.commit() // what is before it can be made durable all the same
@@ -245,7 +245,7 @@ func TestWriteThatFailsHalfwayIsRepeatedUntilItSucceeds(t *testing.T) {
 			})
 			l.play(t, feed, 50)
 			g.commit()
-			state, _, _ := g.disk.status()
+			state, _, _ := g.disk.state.get()
 			require.Equal(t, diskGood, state)
 			require.Len(t, g.fragments("gate"), 5)
 			durable, _ := feed.state()
@@ -272,7 +272,7 @@ func TestIndexThatFailsIsOpenedAnewAndNothingIsLost(t *testing.T) {
 	})
 	for range 3 {
 		g.commit()
-		state, _, _ := g.disk.status()
+		state, _, _ := g.disk.state.get()
 		require.Equal(t, diskFull, state)
 		durable, _ := g.feed("gate").state()
 		require.Zero(t, durable)
@@ -283,7 +283,7 @@ func TestIndexThatFailsIsOpenedAnewAndNothingIsLost(t *testing.T) {
 	l.play(t, g.feed("gate"), 50)
 	g.commit()
 	require.Len(t, g.fragments("gate"), 6)
-	state, _, _ := g.disk.status()
+	state, _, _ := g.disk.state.get()
 	require.Equal(t, diskGood, state)
 	g.check()
 	g.close()
@@ -297,7 +297,7 @@ func TestTheIndexAlwaysHasRoom(t *testing.T) {
 	g.disk.look()
 	l := newTestLog(t, "gate", testBase, 2, time.Hour)
 	var fin *finished
-	feed := newFeed("gate", "p1", record.Position{}, func(f *finished) { fin = f })
+	feed := testFeed("gate", record.Position{}, func(f *finished) { fin = f })
 	l.play(t, feed, 50)
 	require.ErrorIs(t, g.disk.write(fin), errNoRoom)
 	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 2 * indexRoom, TotalBytes: 1 << 40})

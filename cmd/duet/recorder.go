@@ -23,13 +23,17 @@ func (c *recorderCmd) Run(a *app) error {
 	defer l.Close()
 	o := recorder.Options{
 		Name: r.Name, Role: r.Role, Zone: r.Zone, Version: versionText(),
-		DataDir: r.Data, Quota: int64(r.Quota), MinFree: int64(r.MinFree),
 		SyncInterval: time.Duration(env.site.Sync.Interval),
 		Listener:     l,
 		ServerTLS:    env.creds.ServerConfig(),
 		ClientTLS:    env.creds.ClientConfig(""),
 		Log:          env.log,
 		Registry:     env.reg,
+	}
+	dirs := make([]string, 0, len(r.Data))
+	for _, d := range r.Data {
+		dirs = append(dirs, d.Path)
+		o.Volumes = append(o.Volumes, recorder.Volume{Dir: d.Path, Quota: int64(d.Quota), MinFree: int64(r.MinFree), Mounted: d.Mounted})
 	}
 	for _, p := range env.site.Proxies {
 		o.Proxies = append(o.Proxies, recorder.Proxy{Name: p.Name, Address: p.Link.Dial()})
@@ -60,6 +64,6 @@ func (c *recorderCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	env.log.Info().Int("cameras", len(o.Cameras)).Str("data", r.Data).Stringer("http", l.Addr()).Msg("recorder runs")
+	env.log.Info().Int("cameras", len(o.Cameras)).Strs("data", dirs).Stringer("http", l.Addr()).Msg("recorder runs")
 	return rec.Run(a.ctx)
 }

@@ -205,14 +205,29 @@ func (c *Config) checkRecorders(r *report) {
 		}
 	}
 	for i := range c.Recorders {
-		for j := range i {
-			a, b := &c.Recorders[j], &c.Recorders[i]
-			if a.Data == "" || b.Data == "" || !sameHost(hostOf(a.HTTP), hostOf(b.HTTP)) {
+		for j := range i + 1 {
+			if sameHost(hostOf(c.Recorders[j].HTTP), hostOf(c.Recorders[i].HTTP)) {
+				c.checkDisks(r, j, i)
+			}
+		}
+	}
+}
+
+// checkDisks reports directories of two recorders of a machine, or of one, that are not
+// apart.
+func (c *Config) checkDisks(r *report, first, second int) {
+	a, b := &c.Recorders[first], &c.Recorders[second]
+	for i, disk := range b.Data {
+		for j, other := range a.Data {
+			if first == second && j >= i || disk.Path == "" || other.Path == "" {
 				continue
 			}
-			if within(a.Data, b.Data) || within(b.Data, a.Data) {
-				path := fmt.Sprintf("recorders[%d].data", i)
-				r.add(c.nearest(path), 0, path, "recorder %s has %s on the same machine: each needs a directory of its own", a.Name, a.Data)
+			if within(other.Path, disk.Path) || within(disk.Path, other.Path) {
+				path := fmt.Sprintf("recorders[%d].data", second)
+				if len(b.Data) > 1 {
+					path += fmt.Sprintf("[%d]", i)
+				}
+				r.add(c.nearest(path), 0, path, "recorder %s has %s on the same machine: each needs a directory of its own", a.Name, other.Path)
 			}
 		}
 	}

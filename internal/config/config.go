@@ -49,17 +49,29 @@ type Proxy struct {
 	UDP int `yaml:"udp" validate:"min=0,max=65534"`
 }
 
-// Recorder keeps cameras on a disk.
+// Recorder keeps cameras on one or more disks.
 type Recorder struct {
 	Name     string  `yaml:"name" validate:"required,name"`
 	Role     string  `yaml:"role" validate:"required,oneof=primary redundant"`
 	Zone     string  `yaml:"zone" validate:"omitempty,name"`
 	HTTP     Address `yaml:"http" validate:"required,address"`
-	Data     string  `yaml:"data" validate:"required"`
+	Data     []Disk  `yaml:"data" validate:"required,min=1,max=64,dive"`
 	Quota    Bytes   `yaml:"quota" validate:"min=0"`
 	Capacity Bitrate `yaml:"capacity" validate:"min=0"`
 	MinFree  Bytes   `yaml:"min_free" validate:"min=0"`
 }
+
+// Disk is a data directory. In the file it may be just the path, and a list of one just
+// its item.
+type Disk struct {
+	Path string `yaml:"path" validate:"required"`
+	// Quota is what may be stored there; 0: its share of the recorder's.
+	Quota Bytes `yaml:"quota" validate:"min=0"`
+	// Mounted: nothing is stored unless a disk is mounted at the path.
+	Mounted bool `yaml:"mounted"`
+}
+
+func (d *Disk) short(text string) { d.Path = text }
 
 // Playback answers clients.
 type Playback struct {
@@ -155,7 +167,7 @@ func (c *Config) complete() {
 	}
 	rel(&c.TLS.Dir)
 	for i := range c.Recorders {
-		rel(&c.Recorders[i].Data)
+		c.Recorders[i].completeDisks(rel)
 	}
 	for i := range c.Cameras {
 		cam := &c.Cameras[i]
@@ -169,6 +181,24 @@ func (c *Config) complete() {
 		set(&cam.Copies, "dual")
 		if len(c.Proxies) == 1 {
 			set(&cam.Proxy, c.Proxies[0].Name)
+		}
+	}
+}
+
+// completeDisks divides the recorder's quota among the disks that have none.
+func (r *Recorder) completeDisks(rel func(*string)) {
+	n := Bytes(0)
+	rest := r.Quota
+	for i := range r.Data {
+		rel(&r.Data[i].Path)
+		rest -= r.Data[i].Quota
+		if r.Data[i].Quota == 0 {
+			n++
+		}
+	}
+	for i := range r.Data {
+		if r.Data[i].Quota == 0 && r.Quota > 0 {
+			r.Data[i].Quota = max(rest/n, 1)
 		}
 	}
 }

@@ -18,6 +18,9 @@ type decoder struct {
 	anchors map[string]ast.Node
 }
 
+// shorthand is a struct that may be written as a text, and a list of it as one item.
+type shorthand interface{ short(text string) }
+
 // scalar is a type with a form of its own.
 type scalar interface{ parse(text string) error }
 
@@ -74,6 +77,12 @@ func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
 		v.Set(reflect.New(v.Type().Elem()))
 		d.value(n, v.Elem(), path)
 	case reflect.Struct:
+		if s, ok := v.Addr().Interface().(shorthand); ok && isText(n) {
+			if text, ok := d.text(n, path, "a text"); ok {
+				s.short(text)
+			}
+			return
+		}
 		d.mapping(n, v, path)
 	case reflect.Slice:
 		d.list(n, v, path)
@@ -90,6 +99,13 @@ func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
 			}
 			v.SetInt(i)
 		}
+	case reflect.Bool:
+		b, ok := n.(*ast.BoolNode)
+		if !ok {
+			d.add(at(n.GetToken()), 0, path, "want true or false, have %s", kind(n))
+			return
+		}
+		v.SetBool(b.Value)
 	default:
 		d.add(at(n.GetToken()), 0, path, "cannot be set") // a field of Config that decode does not know
 	}
@@ -107,6 +123,14 @@ func (d *decoder) text(n ast.Node, path, want string) (string, bool) {
 	}
 	d.add(at(n.GetToken()), 0, path, "want %s, have %s", want, kind(n))
 	return "", false
+}
+
+func isText(n ast.Node) bool {
+	switch n.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode, *ast.SequenceNode, *ast.BoolNode:
+		return false
+	}
+	return true
 }
 
 func kind(n ast.Node) string {
@@ -127,6 +151,13 @@ func kind(n ast.Node) string {
 
 func (d *decoder) list(n ast.Node, v reflect.Value, path string) {
 	seq, ok := n.(*ast.SequenceNode)
+	if _, one := reflect.New(v.Type().Elem()).Interface().(shorthand); one && !ok {
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		p := path + "[0]"
+		d.marks[p] = at(n.GetToken())
+		d.value(n, v.Index(0), p)
+		return
+	}
 	if !ok {
 		d.add(at(n.GetToken()), 0, path, "want a list (lines that begin with -), have %s", kind(n))
 		return

@@ -1,0 +1,245 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/duet-video/duet/index"
+)
+
+const (
+	// mountRetry is how often a disk that is not there is looked for.
+	mountRetry = time.Second
+	// mountWait is how long New waits for a disk that does not answer.
+	mountWait = 5 * time.Second
+	probeEach = time.Second
+)
+
+// A slot is where the configuration wants a volume. It holds the volume while the disk
+// is there, and looks for it while it is not.
+type slot struct {
+	r     *Recorder
+	n     int // its place in the configuration
+	place Volume
+	// opening is looking for the disk, probing asking it how it is.
+	opening, probing busy
+	// opened is closed when New's attempt to open it has ended.
+	opened chan struct{}
+
+	mu sync.Mutex
+	// vol is nil while there is none; ready: it has recovered and records.
+	vol   *volume
+	ready bool
+	doing string // what recovery is doing; empty: nothing
+	// fault says why there is no volume, and since when.
+	fault error
+	since time.Time
+	stats map[string]cameraStats
+}
+
+// cameraStats is what was last known of a camera, so that it can be told while the
+// index waits for the disk.
+type cameraStats struct {
+	index.Camera
+	advanced time.Time
+}
+
+func newSlot(r *Recorder, n int, place Volume) *slot {
+	return &slot{
+		r: r, n: n, place: place, since: r.opts.Clock.Now(), doing: "starting", stats: map[string]cameraStats{},
+		opening: busy{clock: r.opts.Clock}, probing: busy{clock: r.opts.Clock},
+	}
+}
+
+// open takes possession of the directory.
+func (s *slot) open() error {
+	s.opening.begin()
+	defer s.opening.end()
+	o := &s.r.opts
+	held, err := possess(o.FS, s.place.Dir, o.Name, o.Clock.Now())
+	if err == nil && s.place.Mounted {
+		if err = mounted(o.FS, s.place.Dir); err != nil {
+			err = errors.Join(err, held.lock.Close())
+		}
+	}
+	if err != nil {
+		s.failed(err)
+		return err
+	}
+	v := newVolume(o, s.place, held, s.r.meters, s.r.every)
+	v.say, v.steady = s.say, s.r.steadyNow
+	v.disk.restart = s.r.restart
+	v.changed = func() {
+		s.refresh(v)
+		s.r.committed()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.vol, s.fault, s.doing = v, nil, "starting"
+	return nil
+}
+
+// failed notes why there is no volume.
+func (s *slot) failed(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fault == nil {
+		s.since = s.r.opts.Clock.Now()
+	}
+	s.vol, s.ready, s.fault, s.doing = nil, false, err, ""
+}
+
+// run keeps the volume until ctx ends and last is closed.
+func (s *slot) run(ctx context.Context, last <-chan struct{}) {
+	for {
+		if s.volume() != nil {
+			err := s.session(ctx, last)
+			if ctx.Err() != nil {
+				return
+			}
+			s.failed(err)
+			s.r.opts.Log.Error().Err(err).Str("data", s.place.Dir).Msg("a disk is gone; looking for it")
+		}
+		if !pause(ctx, mountRetry) {
+			return
+		}
+		if err := s.open(); err != nil {
+			if n, ok := s.r.every.Allow("open " + s.place.Dir); ok {
+				s.r.opts.Log.Warn().Err(err).Int("suppressed", n).Msg("a disk is not there")
+			}
+		}
+	}
+}
+
+// session recovers the volume and records to it until ctx ends or the disk is gone,
+// which the error says.
+func (s *slot) session(parent context.Context, last <-chan struct{}) (err error) {
+	v := s.volume()
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	defer func() {
+		if closed := v.close(); closed != nil && err == nil {
+			err = closed
+		}
+	}()
+	if err := v.recover(ctx); err != nil {
+		return fmt.Errorf("recover %s: %w", s.place.Dir, err)
+	}
+	s.refresh(v)
+	s.mu.Lock()
+	s.ready, s.doing = true, ""
+	s.mu.Unlock()
+	s.r.assignSoon()
+	s.r.opts.Log.Info().Str("data", s.place.Dir).Msg("recording")
+	var others sync.WaitGroup
+	others.Go(func() { s.probe(ctx, v, cancel) })
+	end := make(chan struct{})
+	others.Go(func() {
+		defer close(end)
+		if <-ctx.Done(); parent.Err() != nil {
+			<-last
+		}
+	})
+	v.run(ctx, end)
+	others.Wait()
+	return context.Cause(ctx)
+}
+
+// probe looks after the disk until ctx ends.
+func (s *slot) probe(ctx context.Context, v *volume, gone context.CancelCauseFunc) {
+	for pause(ctx, probeEach) {
+		s.probing.begin()
+		err := v.present()
+		s.probing.end()
+		if err != nil {
+			gone(err)
+			return
+		}
+	}
+}
+
+// stuck returns how long the disk has been at one operation.
+func (s *slot) stuck() time.Duration {
+	long := max(s.opening.long(), s.probing.long())
+	if v := s.volume(); v != nil {
+		long = max(long, v.disk.stuck())
+	}
+	return long
+}
+
+// status returns the state of the disk, why and since when, without waiting for it.
+func (s *slot) status() (state, why string, since time.Time) {
+	if long := s.stuck(); long > hungAfter {
+		return diskHung, "the disk has not answered for " + long.Round(time.Second).String(), s.r.opts.Clock.Now().Add(-long)
+	}
+	s.mu.Lock()
+	v, fault, since := s.vol, s.fault, s.since
+	s.mu.Unlock()
+	switch {
+	case fault != nil:
+		return diskGone, fault.Error(), since
+	case v == nil:
+		return diskGood, "", since // New is at it
+	}
+	return v.disk.state.get()
+}
+
+func (s *slot) volume() *volume {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.vol
+}
+
+// serving returns the volume if it has recovered.
+func (s *slot) serving() *volume {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ready {
+		return nil
+	}
+	return s.vol
+}
+
+func (s *slot) say(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.doing = what
+}
+
+// recovering says what the recovery is doing; empty: nothing.
+func (s *slot) recovering() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.doing
+}
+
+// refresh remembers what the index holds.
+func (s *slot) refresh(v *volume) {
+	st := v.index.store()
+	if st == nil || v.index.err() != nil {
+		return
+	}
+	cameras := st.Cameras()
+	now := s.r.opts.Clock.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stats := make(map[string]cameraStats, len(cameras))
+	for _, c := range cameras {
+		at := s.stats[c.Name].advanced
+		if s.ready && s.stats[c.Name].Position != c.Position {
+			at = now
+		}
+		stats[c.Name] = cameraStats{Camera: c, advanced: at}
+	}
+	s.stats = stats
+}
+
+// known returns what was last known of the cameras. The map is not changed.
+func (s *slot) known() map[string]cameraStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}

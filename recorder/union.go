@@ -1,0 +1,99 @@
+package recorder
+
+import (
+	"errors"
+	"iter"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/media"
+)
+
+// volumes are those that can be asked: to whoever asks, they are one.
+type volumes []*volume
+
+// volumes returns what can be asked now. A disk that hangs or is gone, or whose index is
+// being made anew, is left out.
+func (s *server) volumes() (volumes, error) {
+	var out volumes
+	var errs []error
+	for _, slot := range s.r.slots {
+		v := slot.serving()
+		if v == nil {
+			errs = append(errs, errRecovering)
+			continue
+		}
+		if err := v.index.err(); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		out = append(out, v)
+	}
+	if len(out) == 0 {
+		return nil, status.Errorf(codes.Unavailable, "recorder %s: %v", s.r.opts.Name, errors.Join(errs...))
+	}
+	return out, nil
+}
+
+// fragments lists a camera like index.Store.Fragments does; Holders are indices of vs.
+func (vs volumes) fragments(camera string, startNS, endNS int64) iter.Seq2[index.Merged, error] {
+	sources := make([]iter.Seq2[index.Ref, error], len(vs))
+	for i, v := range vs {
+		sources[i] = v.index.store().Fragments(camera, startNS, endNS)
+	}
+	if len(vs) > 1 {
+		return distinct(index.Merge(sources...))
+	}
+	return func(yield func(index.Merged, error) bool) {
+		only := []int{0}
+		for ref, err := range sources[0] {
+			if !yield(index.Merged{Ref: ref, Holders: only}, err) {
+				return
+			}
+		}
+	}
+}
+
+// distinct leaves out further copies of a fragment that have other bytes: a recorder
+// offers one, the longest.
+func distinct(all iter.Seq2[index.Merged, error]) iter.Seq2[index.Merged, error] {
+	return func(yield func(index.Merged, error) bool) {
+		var last index.Ref
+		for m, err := range all {
+			if err == nil && index.Compare(&m.Ref, &last) == 0 {
+				continue
+			}
+			last = m.Ref
+			if !yield(m, err) {
+				return
+			}
+		}
+	}
+}
+
+// spans returns the union of what index.Store.SpansAround returns.
+func (vs volumes) spans(camera string, startNS, endNS int64) ([]index.Span, error) {
+	lists := make([][]index.Span, len(vs))
+	for i, v := range vs {
+		var err error
+		if lists[i], err = v.index.store().SpansAround(camera, startNS, endNS); err != nil {
+			return nil, err
+		}
+	}
+	if len(lists) == 1 {
+		return lists[0], nil
+	}
+	return index.MergeSpans(lists...), nil
+}
+
+// init returns an init header from whichever volume has it.
+func (vs volumes) init(camera string, hash media.Hash) (data []byte, err error) {
+	for _, v := range vs {
+		if data, err = v.index.store().Init(camera, hash); err == nil {
+			return data, nil
+		}
+	}
+	return nil, err
+}

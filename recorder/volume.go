@@ -1,0 +1,124 @@
+package recorder
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/node"
+	"github.com/duet-video/duet/internal/record"
+)
+
+// A volume is one data directory that this process holds: segments, index, writer,
+// committer, sweeper. It shares nothing with the other volumes of the recorder, so that
+// a disk which dies takes only itself away.
+type volume struct {
+	opts    *Options
+	place   Volume
+	meters  *meters
+	every   *node.Every
+	held    *possession
+	archive archive
+	index   *indexHandle
+	disk    *disk
+	// steady is the wall time by a clock that does not step, Unix ns.
+	steady   func() int64
+	sweepNow chan struct{}
+	// resume says where recording of each camera goes on after the recovery.
+	resume map[string]record.Position
+	// say is told what recovery is doing; empty: it is done.
+	say func(string)
+	// changed is called after every commit.
+	changed func()
+
+	// reads bounds the media reads that are under way at once: writing comes first.
+	reads *semaphore.Weighted
+
+	mu    sync.Mutex
+	lanes map[*feed]*lane
+}
+
+func newVolume(o *Options, place Volume, held *possession, m *meters, every *node.Every) *volume {
+	v := &volume{
+		opts: o, place: place, meters: m, every: every, held: held,
+		archive: archive{fs: o.FS, dir: place.Dir}, index: &indexHandle{},
+		steady: func() int64 { return o.Clock.Now().UnixNano() }, sweepNow: make(chan struct{}, 1),
+		say: func(string) {}, changed: func() {}, lanes: map[*feed]*lane{}, reads: semaphore.NewWeighted(maxReads),
+	}
+	v.disk = newDisk(o, place.Dir, v.index, m, 2*o.feeds()+1) // two builders each: it never overflows
+	v.disk.onFull, v.disk.present = v.sweepSoon, v.present
+	if held.fresh {
+		o.Log.Info().Str("data", place.Dir).Str("id", held.identity.ID).Msg("began a data directory")
+	}
+	return v
+}
+
+// recover opens the index and makes it and the media agree.
+func (v *volume) recover(ctx context.Context) error {
+	log := v.opts.Log.With().Str("data", v.place.Dir).Logger()
+	rec := &recovery{archive: v.archive, clock: v.opts.Clock, log: log, say: v.say}
+	v.say("opening the index")
+	s, err := rec.openIndex(ctx, nil)
+	if err != nil {
+		return err
+	}
+	v.index.set(s)
+	again := &recovery{archive: v.archive, clock: v.opts.Clock, log: log, say: func(what string) {
+		v.disk.committing.begin() // it gets on
+		v.say(what)
+	}}
+	v.index.open = func(suspect error) (*index.Store, error) {
+		defer v.say("")
+		return again.openIndex(ctx, suspect)
+	}
+	v.resume, err = rec.run(ctx, s)
+	v.say("")
+	return err
+}
+
+// run writes, commits and sweeps until ctx ends and last is closed: nobody gives it
+// anything any more. What was finished is durable then.
+func (v *volume) run(ctx context.Context, last <-chan struct{}) {
+	committing, stopCommitting := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopCommitting()
+	var writer, committer, sweeper sync.WaitGroup
+	writer.Go(func() { v.disk.runWriter(ctx, last) })
+	committer.Go(func() { v.disk.runCommitter(committing, v.opts.SyncInterval, v.changed) })
+	sweeper.Go(func() { v.runSweeper(ctx) })
+	<-ctx.Done()
+	writer.Wait() // what is finished is written,
+	stopCommitting()
+	committer.Wait() // and durable
+	sweeper.Wait()
+	v.disk.closeAll()
+}
+
+// close gives the directory free.
+func (v *volume) close() error { return errors.Join(v.index.close(), v.held.lock.Close()) }
+
+// lane returns the way of a feed to this volume.
+func (v *volume) lane(f *feed) *lane {
+	v.mu.Lock()
+	l := v.lanes[f]
+	if l == nil {
+		l = newLane(f, func(fin *finished) { v.disk.queue <- fin })
+		l.stalled = func() bool { return v.disk.putting.long() > stallAfter }
+		v.lanes[f] = l
+	}
+	v.mu.Unlock()
+	held, _ := v.index.store().Camera(f.camera)
+	v.disk.mu.Lock()
+	l.known = held.Position
+	v.disk.mu.Unlock()
+	return l
+}
+
+func (v *volume) sweepSoon() {
+	select {
+	case v.sweepNow <- struct{}{}:
+	default:
+	}
+}
