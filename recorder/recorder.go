@@ -20,6 +20,9 @@ type Recorder struct {
 	every  *node.Every
 	slots  []*slot
 	peers  []*peer
+	// locks are the evidence locks, exchange what spreads them.
+	locks    *lockbook
+	exchange *exchange
 
 	started     time.Time
 	startedMono int64
@@ -53,6 +56,11 @@ func New(o Options) (*Recorder, error) {
 		started: o.Clock.Now(), startedMono: o.Clock.Mono(),
 		assignNow: make(chan struct{}, 1), at: map[string]whereabouts{}, home: map[string]*slot{}, unfit: map[*slot]int64{},
 	}
+	if r.peers, err = newPeers(&r.opts); err != nil {
+		return nil, fmt.Errorf("recorder %s: %w", o.Name, err)
+	}
+	r.locks = newLockbook(o.FS, o.Log)
+	r.exchange = newExchange(r)
 	for n, place := range o.Volumes {
 		r.slots = append(r.slots, newSlot(r, n, place))
 	}
@@ -61,9 +69,6 @@ func New(o Options) (*Recorder, error) {
 	}
 	if err := o.Registry.Register(collector{r}); err != nil {
 		return nil, errors.Join(fmt.Errorf("register the recorder's metrics: %w", err), r.Close())
-	}
-	if r.peers, err = newPeers(&r.opts); err != nil {
-		return nil, errors.Join(fmt.Errorf("recorder %s: %w", o.Name, err), r.Close())
 	}
 	r.connect()
 	return r, nil
@@ -146,7 +151,7 @@ func (r *Recorder) Run(ctx context.Context) (err error) {
 
 // record records until ctx ends.
 func (r *Recorder) record(ctx context.Context) {
-	var streams, assigner, slots sync.WaitGroup
+	var streams, assigner, slots, exchange sync.WaitGroup
 	last := make(chan struct{})
 	for _, s := range r.slots {
 		slots.Go(func() {
@@ -155,6 +160,7 @@ func (r *Recorder) record(ctx context.Context) {
 		})
 	}
 	assigner.Go(func() { r.runAssigner(ctx) })
+	exchange.Go(func() { r.exchange.run(ctx) })
 	for _, s := range r.streams {
 		streams.Go(func() { s.run(ctx) })
 	}
@@ -165,6 +171,8 @@ func (r *Recorder) record(ctx context.Context) {
 	done := make(chan error, 1)
 	go func() {
 		slots.Wait()
+		exchange.Wait()
+		r.locks.close()
 		done <- nil
 	}()
 	if err := r.within(done); err != nil {

@@ -1,19 +1,22 @@
 package recorder
 
 import (
+	"cmp"
+	"slices"
 	"time"
 )
 
 // Retention is a pure machine: it is told what there is and says what goes. It knows
-// only segments that are complete; the one that is being written counts, and stays.
+// only segments that may go (see candidates): those that are complete and that no lock
+// covers. The others count, and stay.
 
 // held is what a recorder holds of one camera.
 type held struct {
 	camera string
 	rule   Retention
-	// bytes of all its segments, the open ones included.
+	// bytes of all its segments, the open and the locked ones included.
 	bytes int64
-	// oldest are its oldest complete segments, oldest first. It may be a part of them.
+	// oldest are its oldest segments that may go, oldest first. It may be a part of them.
 	oldest []heldSegment
 }
 
@@ -22,6 +25,9 @@ type heldSegment struct {
 	// startNS and endNS are the capture times it covers, Unix ns.
 	startNS, endNS int64
 	bytes          int64
+	fragments      int64
+	// sole: another recorder keeps older footage of the camera, but not all of this.
+	sole bool
 }
 
 // diskRoom is what there is to share.
@@ -46,64 +52,75 @@ type doomed struct {
 }
 
 // expire returns up to limit segments that have to go, in the order in which they go:
-// first what is too old or too much of one camera, then what the recorder as a whole
-// has no room for, the oldest of all cameras first. now is the time by which ages are
-// told (see ageNow), Unix ns.
+// first what is too old or too much of one camera, oldest first; then what the recorder
+// as a whole has no room for, the oldest of all cameras first, and those of which this
+// is the only copy (sole) after all others. now is the time by which ages are told (see
+// ageNow), Unix ns.
 func expire(now int64, cameras []held, room diskRoom, limit int) []doomed {
-	var out []doomed
-	next := make([]int, len(cameras)) // the first segment of each that stays
-	left := make([]int64, len(cameras))
+	var out, rest []doomed
 	var total int64
 	free := room.free
-	take := func(i int, cause string) {
-		s := cameras[i].oldest[next[i]]
-		next[i]++
-		left[i] -= s.bytes
-		total -= s.bytes
-		free += s.bytes
-		out = append(out, doomed{cameras[i].camera, s, cause})
+	take := func(d doomed, cause string) {
+		total -= d.bytes
+		free += d.bytes
+		d.cause = cause
+		out = append(out, d)
 	}
-	for i, c := range cameras {
-		left[i] = c.bytes
+	for _, c := range cameras {
 		total += c.bytes
 	}
-	for i, c := range cameras {
-		for next[i] < len(c.oldest) && len(out) < limit {
-			s := c.oldest[next[i]]
+	for _, c := range cameras {
+		left := c.bytes
+		for i, s := range c.oldest {
+			d := doomed{camera: c.camera, heldSegment: s}
+			cause := ""
 			switch {
 			case c.rule.Age > 0 && s.endNS < now-int64(c.rule.Age):
-				take(i, goesAge)
-				continue
-			case c.rule.Bytes > 0 && left[i] > c.rule.Bytes:
-				take(i, goesBytes)
-				continue
+				cause = goesAge
+			case c.rule.Bytes > 0 && left > c.rule.Bytes:
+				cause = goesBytes
 			}
+			if cause == "" || len(out) == limit {
+				for _, s := range c.oldest[i:] {
+					rest = append(rest, doomed{camera: c.camera, heldSegment: s})
+				}
+				break
+			}
+			left -= s.bytes
+			take(d, cause)
+		}
+	}
+	slices.SortStableFunc(rest, func(a, b doomed) int {
+		if a.sole != b.sole {
+			if b.sole {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.startNS, b.startNS)
+	})
+	for _, d := range rest {
+		if len(out) == limit {
 			break
 		}
-	}
-	for len(out) < limit {
-		cause := ""
-		switch {
-		case room.quota > 0 && total > room.quota:
-			cause = goesQuota
-		case room.free >= 0 && free < room.minFree:
-			cause = goesMinFree
-		default:
-			return out
+		cause := room.pressure(total, free)
+		if cause == "" {
+			break
 		}
-		oldest := -1
-		for i, c := range cameras {
-			if next[i] < len(c.oldest) && (oldest < 0 ||
-				c.oldest[next[i]].startNS < cameras[oldest].oldest[next[oldest]].startNS) {
-				oldest = i
-			}
-		}
-		if oldest < 0 {
-			return out
-		}
-		take(oldest, cause)
+		take(d, cause)
 	}
 	return out
+}
+
+// pressure says what there is too little of; empty: nothing.
+func (r diskRoom) pressure(used, free int64) string {
+	switch {
+	case r.quota > 0 && used > r.quota:
+		return goesQuota
+	case r.free >= 0 && free < r.minFree:
+		return goesMinFree
+	}
+	return ""
 }
 
 // ageNow returns the time by which ages are told. A wall clock that steps forward must

@@ -139,6 +139,11 @@ func (s *server) Spans(_ context.Context, q *nodepb.SpansRequest) (*nodepb.Spans
 			Since: string(sp.Since), SinceNs: sp.SinceNS,
 		}
 	}
+	for _, l := range s.r.locks.current().Active(q.GetCamera()) {
+		if l.Overlaps(q.GetStartNs(), q.GetEndNs()) {
+			out.Locks = append(out.Locks, lockToProto(&l))
+		}
+	}
 	return out, nil
 }
 

@@ -65,12 +65,19 @@ func (s *slot) open() error {
 			err = errors.Join(err, held.lock.Close())
 		}
 	}
+	if err == nil {
+		if err = s.r.locks.open(s.place.Dir); err != nil {
+			err = errors.Join(err, held.lock.Close())
+		}
+	}
 	if err != nil {
 		s.failed(err)
 		return err
 	}
 	v := newVolume(o, s.place, held, s.r.meters, s.r.every)
 	v.say, v.steady = s.say, s.r.steadyNow
+	v.locks, v.others = s.r.locks, s.r.exchange.others
+	v.hold = func() string { return s.r.exchange.hold(v) }
 	v.disk.restart = s.r.restart
 	v.changed = func() {
 		s.refresh(v)
@@ -101,6 +108,7 @@ func (s *slot) run(ctx context.Context, last <-chan struct{}) {
 				return
 			}
 			s.failed(err)
+			s.r.locks.leave(s.place.Dir)
 			s.r.opts.Log.Error().Err(err).Str("data", s.place.Dir).Msg("a disk is gone; looking for it")
 		}
 		if !pause(ctx, mountRetry) {

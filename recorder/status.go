@@ -27,6 +27,8 @@ const (
 	alarmLinkDown   = "link_down"
 	alarmRejected   = "camera_rejected"
 	alarmBehind     = "camera_behind"
+	alarmLocksLarge = "locks_large"
+	alarmLocksLost  = "locks_damaged"
 )
 
 // status tells the state of the recorder, from memory.
@@ -77,6 +79,7 @@ func (s *slot) diskStatus() *nodepb.Disk {
 		if u := v.disk.room.Load(); u != nil {
 			d.CapacityBytes, d.FreeBytes = u.TotalBytes, u.AvailBytes
 		}
+		d.LockedBytes = uint64(v.locked.Load())
 	}
 	return d
 }
@@ -130,6 +133,14 @@ func (r *Recorder) alarms() []*nodepb.Alarm {
 		case diskSlow:
 			raise(alarmDiskSlow, since, "the disk of %s is slow: %s", s.place.Dir, why)
 		}
+		if v := s.serving(); v != nil {
+			if locked, most := v.locked.Load(), v.lockable(); most > 0 && locked > most {
+				raise(alarmLocksLarge, now, "evidence locks keep %d bytes of %s, more than %d %% of it: the rest is deleted early", locked, s.place.Dir, lockShare)
+			}
+		}
+	}
+	if why := r.locks.doubts(); why != "" {
+		raise(alarmLocksLost, "", now, "evidence locks may be missing, so nothing is deleted until another recorder told its own: %s", why)
 	}
 	for _, s := range r.streams {
 		if since, why := s.down(); !since.IsZero() && now.Sub(since) > linkDownAfter {

@@ -2,10 +2,16 @@ package recorder
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/duet-video/duet/index"
 )
 
 const (
@@ -14,6 +20,9 @@ const (
 	// camera are considered.
 	sweepLimit = 16
 	sweepLook  = 16
+	// sweepFragments is how many fragments leave the index in one batch, or those of
+	// one segment.
+	sweepFragments = 1000
 
 	minFreeMost  = 10 << 30
 	minFreeShare = 100
@@ -57,70 +66,158 @@ func (v *volume) sweep(ctx context.Context) error {
 	}
 }
 
+// sweepOnce deletes up to sweepLimit segments.
 func (v *volume) sweepOnce(ctx context.Context) (gone int, err error) {
 	s := v.index.store()
 	if s == nil || v.index.err() != nil {
 		return 0, nil
 	}
-	for _, m := range s.Deleting() { // what a failure has interrupted
-		if err := unlink(v.archive, s, m.Camera, m.Path); err != nil {
-			return 0, err
-		}
+	if err := v.unlinkMarked(s); err != nil { // what a failure has interrupted
+		return 0, err
 	}
+	if err := v.measureLocked(s); err != nil {
+		return 0, err
+	}
+	if why := v.hold(); why != "" {
+		return 0, nil
+	}
+	room := v.room()
+	cameras, newest, err := v.candidates(s, room)
+	if err != nil {
+		return 0, err
+	}
+	now := ageNow(v.opts.Clock.Now().UnixNano(), v.steady(), newest)
+	list := slices.DeleteFunc(expire(now, cameras, room, sweepLimit), func(d doomed) bool { return v.disk.isLive(d.path) })
+	var went []doomed
+	err = v.locks.unlessLocked(ctx, list, func(free []doomed) error {
+		went, err = forget(s, free)
+		return err
+	})
+	if len(went) > 0 {
+		err = errors.Join(err, v.unlinkMarked(s))
+		v.changed()
+	}
+	for _, d := range went {
+		v.meters.deleted.WithLabelValues(d.cause).Inc()
+		v.meters.deletedBytes.Add(float64(d.bytes))
+		v.opts.Log.Debug().Str("camera", d.camera).Str("segment", d.path).Str("cause", d.cause).Bool("sole", d.sole).Msg("segment deleted")
+	}
+	return len(went), err
+}
+
+// room returns what there is to share.
+func (v *volume) room() diskRoom {
 	room := diskRoom{quota: v.place.Quota, minFree: v.place.MinFree, free: -1}
 	if u := v.disk.room.Load(); u != nil {
 		room.free = int64(u.AvailBytes)
 		room.minFree = v.minFree(u)
 	}
-	var cameras []held
-	var newest int64
-	for _, c := range s.Cameras() {
+	return room
+}
+
+// candidates returns what is held of each camera and what of it may go, and the end of
+// the newest footage.
+func (v *volume) candidates(s *index.Store, room diskRoom) (cameras []held, newest int64, err error) {
+	all := s.Cameras()
+	var total int64
+	for _, c := range all {
 		newest = max(newest, c.EndNS)
-		h := held{camera: c.Name, rule: v.opts.retention(c.Name), bytes: c.Bytes}
+		total += stored(c.Bytes, c.Fragments)
+	}
+	pressed := room.pressure(total, room.free) != ""
+	locks := v.locks.current()
+	for _, c := range all {
+		pick := candidates{camera: c.Name, locks: locks, live: v.disk.isLive, want: sweepLook}
+		if pressed {
+			if pick.sole, err = v.sole(s, c.Name); err != nil {
+				return nil, 0, err
+			}
+		}
 		for seg, err := range s.Segments(c.Name) {
 			if err != nil {
-				return 0, fmt.Errorf("list segments of camera %s: %w", c.Name, err)
+				return nil, 0, fmt.Errorf("list segments of camera %s: %w", c.Name, err)
 			}
-			if v.disk.isLive(seg.Path) {
-				continue
-			}
-			h.oldest = append(h.oldest, heldSegment{path: seg.Path, startNS: seg.StartNS, endNS: seg.EndNS, bytes: seg.Bytes})
-			if len(h.oldest) == sweepLook {
+			if !pick.take(&seg) {
 				break
 			}
 		}
-		cameras = append(cameras, h)
+		cameras = append(cameras, held{
+			camera: c.Name, rule: v.opts.retention(c.Name), bytes: stored(c.Bytes, c.Fragments), oldest: pick.oldest,
+		})
 	}
-	now := ageNow(v.opts.Clock.Now().UnixNano(), v.steady(), newest)
-	for _, d := range expire(now, cameras, room, sweepLimit) {
-		if ctx.Err() != nil {
-			break
-		}
-		if v.disk.isLive(d.path) {
-			continue
-		}
-		if _, err := s.DeleteSegment(d.camera, d.path); err != nil {
-			return gone, fmt.Errorf("delete segment %s: %w", d.path, err)
-		}
-		if err := unlink(v.archive, s, d.camera, d.path); err != nil {
-			return gone, err
-		}
-		v.prune(d.path)
-		gone++
-		v.meters.deleted.WithLabelValues(d.cause).Inc()
-		v.meters.deletedBytes.Add(float64(d.bytes))
-		v.opts.Log.Debug().Str("camera", d.camera).Str("segment", d.path).Str("cause", d.cause).Msg("segment deleted")
+	return cameras, newest, nil
+}
+
+// sole returns what tells the only copies of a camera's footage; nil: nobody knows.
+func (v *volume) sole(s *index.Store, camera string) (func(*index.Segment) bool, error) {
+	others := v.others(camera)
+	if len(others) == 0 {
+		return nil, nil
 	}
-	if gone > 0 {
-		v.changed()
+	mine, err := s.Spans(camera, 0, math.MaxInt64)
+	if err != nil {
+		return nil, fmt.Errorf("list spans of camera %s: %w", camera, err)
 	}
-	return gone, nil
+	return func(seg *index.Segment) bool { return soleCopy(seg, mine, others) }, nil
+}
+
+// forget takes segments out of the index, a limited number of fragments at a time:
+// commits wait for it.
+func forget(s *index.Store, list []doomed) (went []doomed, err error) {
+	for len(list) > 0 {
+		var names []index.SegmentName
+		fragments := int64(0)
+		for _, d := range list {
+			if len(names) > 0 && fragments+d.fragments > sweepFragments {
+				break
+			}
+			fragments += d.fragments
+			names = append(names, index.SegmentName{Camera: d.camera, Path: d.path})
+		}
+		if _, err := s.DeleteSegments(names); err != nil {
+			return went, fmt.Errorf("delete segments: %w", err)
+		}
+		went = append(went, list[:len(names)]...)
+		list = list[len(names):]
+	}
+	return went, nil
+}
+
+// unlinkMarked is the second and the third step of deletions.
+func (v *volume) unlinkMarked(s *index.Store) error {
+	marked := s.Deleting()
+	if len(marked) == 0 {
+		return nil
+	}
+	var names []index.SegmentName
+	var dirs []string
+	for _, m := range marked {
+		name := v.disk.name(m.Path)
+		if err := v.opts.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("delete segment %s: %w", m.Path, err)
+		}
+		names = append(names, index.SegmentName{Camera: m.Camera, Path: m.Path})
+		if dir := v.opts.FS.PathDir(name); !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	for _, dir := range dirs {
+		if err := syncDir(v.opts.FS, dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("delete segments in %s: %w", dir, err)
+		}
+	}
+	if err := s.DropSegments(names); err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		v.prune(dir)
+	}
+	return nil
 }
 
 // prune removes the directory of a date when it is empty. One that is in use, or that
 // gets a file just now, is not empty, and stays.
-func (v *volume) prune(path string) {
-	dir := v.opts.FS.PathDir(v.disk.name(path))
+func (v *volume) prune(dir string) {
 	names, err := v.opts.FS.List(dir)
 	if err != nil || len(names) > 0 || v.disk.uses(dir) {
 		return

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 
 	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/lock"
 	"github.com/duet-video/duet/internal/node"
 	"github.com/duet-video/duet/internal/record"
 )
@@ -33,6 +35,16 @@ type volume struct {
 	say func(string)
 	// changed is called after every commit.
 	changed func()
+	// locks protect footage from retention. hold says why nothing is to be deleted now;
+	// empty: nothing speaks against it. others returns what other recorders hold of a
+	// camera, as far as that is known.
+	locks  *lockbook
+	hold   func() string
+	others func(camera string) []footage
+	// locked is how many bytes locks keep, as last measured for lockedSet at lockedAt.
+	locked    atomic.Int64
+	lockedSet lock.Set
+	lockedAt  int64
 
 	// reads bounds the media reads that are under way at once: writing comes first.
 	reads *semaphore.Weighted
@@ -46,7 +58,9 @@ func newVolume(o *Options, place Volume, held *possession, m *meters, every *nod
 		opts: o, place: place, meters: m, every: every, held: held,
 		archive: archive{fs: o.FS, dir: place.Dir}, index: &indexHandle{},
 		steady: func() int64 { return o.Clock.Now().UnixNano() }, sweepNow: make(chan struct{}, 1),
-		say: func(string) {}, changed: func() {}, lanes: map[*feed]*lane{}, reads: semaphore.NewWeighted(maxReads),
+		say: func(string) {}, changed: func() {}, locks: newLockbook(o.FS, o.Log),
+		hold: func() string { return "" }, others: func(string) []footage { return nil },
+		lanes: map[*feed]*lane{}, reads: semaphore.NewWeighted(maxReads),
 	}
 	v.disk = newDisk(o, place.Dir, v.index, m, 2*o.feeds()+1) // two builders each: it never overflows
 	v.disk.onFull, v.disk.present = v.sweepSoon, v.present

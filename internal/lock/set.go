@@ -2,6 +2,7 @@ package lock
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 )
 
@@ -76,4 +77,9 @@ func (s Set) Holds(camera string, startNS, endNS int64) bool {
 		}
 	}
 	return false
+}
+
+// Same reports whether both are one value; sets that say the same may be two.
+func (s Set) Same(o Set) bool {
+	return reflect.ValueOf(s.byID).Pointer() == reflect.ValueOf(o.byID).Pointer()
 }
