@@ -1,6 +1,7 @@
 package playback
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -86,6 +87,8 @@ type Options struct {
 	// TLS returns the client configuration for the node of that name, with its
 	// ServerName set. Nil means plaintext, for tests.
 	TLS func(node string) *tls.Config
+	// Dial connects to nodes; nil: TCP.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
 
 	Deadlines Deadlines
 	Limits    Limits

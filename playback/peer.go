@@ -2,7 +2,6 @@ package playback
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"sync"
@@ -64,12 +63,12 @@ type peer struct {
 	load readLoad
 }
 
-func dial(n Node, tlsFor func(string) *tls.Config) (*grpc.ClientConn, error) {
+func dial(n Node, o *Options) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
-	if tlsFor != nil {
-		creds = credentials.NewTLS(tlsFor(n.Name))
+	if o.TLS != nil {
+		creds = credentials.NewTLS(o.TLS(n.Name))
 	}
-	conn, err := grpc.NewClient("passthrough:///"+n.Address,
+	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
@@ -88,7 +87,11 @@ func dial(n Node, tlsFor func(string) *tls.Config) (*grpc.ClientConn, error) {
 		grpc.WithInitialWindowSize(streamWindow),
 		grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
-	)
+	}
+	if o.Dial != nil {
+		opts = append(opts, grpc.WithContextDialer(o.Dial))
+	}
+	conn, err := grpc.NewClient("passthrough:///"+n.Address, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("make the client of %s at %s: %w", n.Name, n.Address, err)
 	}

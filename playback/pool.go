@@ -2,7 +2,6 @@ package playback
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"sync"
 
@@ -27,7 +26,7 @@ func newPool(o *Options, clk clock.Clock, changed func(*peer, peerView)) (*pool,
 		p.byName[o.Cameras[i].Name] = &o.Cameras[i]
 	}
 	for i, n := range o.Recorders {
-		c, err := newPeer(n, i, clk, o.TLS)
+		c, err := newPeer(n, i, clk, o)
 		if err != nil {
 			return nil, errors.Join(err, p.close())
 		}
@@ -35,7 +34,7 @@ func newPool(o *Options, clk clock.Clock, changed func(*peer, peerView)) (*pool,
 		p.recorders = append(p.recorders, c)
 	}
 	for i, n := range o.Proxies {
-		c, err := newPeer(n, i, clk, o.TLS)
+		c, err := newPeer(n, i, clk, o)
 		if err != nil {
 			return nil, errors.Join(err, p.close())
 		}
@@ -45,8 +44,8 @@ func newPool(o *Options, clk clock.Clock, changed func(*peer, peerView)) (*pool,
 	return p, nil
 }
 
-func newPeer(n Node, i int, clk clock.Clock, tlsFor func(string) *tls.Config) (*peer, error) {
-	conn, err := dial(n, tlsFor)
+func newPeer(n Node, i int, clk clock.Clock, o *Options) (*peer, error) {
+	conn, err := dial(n, o)
 	if err != nil {
 		return nil, err
 	}

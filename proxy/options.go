@@ -80,6 +80,9 @@ type Options struct {
 	// nil: the collector is left alone.
 	SetGCPercent func(percent int) int
 
+	// Source is where sessions of cameras come from instead of RTSP; nil: RTSP.
+	Source Source
+
 	Clock    clock.Clock
 	Random   io.Reader // crypto/rand.Reader
 	Log      zerolog.Logger

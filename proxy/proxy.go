@@ -33,7 +33,12 @@ type Proxy struct {
 }
 
 // New checks the options and registers the metrics. It connects to nothing.
-func New(opts Options) (*Proxy, error) { return newProxy(opts, runSession) }
+func New(opts Options) (*Proxy, error) {
+	if opts.Source != nil {
+		return newProxy(opts, opts.Source.session)
+	}
+	return newProxy(opts, runSession)
+}
 
 func newProxy(opts Options, session sessionFunc) (*Proxy, error) {
 	opts.setDefaults()
