@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/duet-video/duet/internal/media"
 )
 
 // Do does what a line of a script says and returns what there is to see, if anything.
@@ -169,23 +171,53 @@ func (s *Site) onDisk(name string, do func(*mount)) error {
 	return nil
 }
 
-// corrupt flips a bit in a media file of a recorder.
+// corrupt flips a bit in a media file of a recorder, of which every fragment is held by
+// the other recorder of the camera too; where there is no such file, it does nothing.
 func (s *Site) corrupt(name string) error {
 	n := s.nodes[name]
 	if n == nil || n.disk == nil {
 		return fmt.Errorf("%s has no disk", name)
 	}
-	n.disk.mu.Lock()
-	mem := n.disk.mem
-	n.disk.mu.Unlock()
-	names, err := segments(mem)
-	if err != nil || len(names) == 0 {
-		return err
+	var candidates []string
+	for i, c := range s.cameras {
+		copies := s.copies(i)
+		at := slices.Index(copies, name)
+		if at < 0 {
+			continue
+		}
+		here, err := wholeFragments(n.disk.memory())
+		if err != nil {
+			return err
+		}
+		there, err := wholeFragments(s.nodes[copies[1-at]].disk.memory())
+		if err != nil {
+			return err
+		}
+		hashes := map[media.Hash]bool{}
+		for _, h := range there {
+			hashes[h] = true
+		}
+		files := map[string]bool{}
+		for p, h := range here {
+			if strings.HasPrefix(p.path, c.name+"/") {
+				shared, seen := files[p.path]
+				files[p.path] = hashes[h] && (shared || !seen)
+			}
+		}
+		for f, shared := range files {
+			if shared {
+				candidates = append(candidates, f)
+			}
+		}
 	}
+	if len(candidates) == 0 {
+		return nil
+	}
+	slices.Sort(candidates)
 	s.seen.mu.Lock()
 	s.seen.damaged[name] = true
 	s.seen.mu.Unlock()
-	return flip(mem, names[s.rand.IntN(len(names))], s.rand)
+	return flip(n.disk.memory(), candidates[s.rand.IntN(len(candidates))], s.rand)
 }
 
 // forget removes the index of a recorder that is down.
@@ -197,9 +229,7 @@ func (s *Site) forget(name string) error {
 	if n.running() != nil {
 		return fmt.Errorf("%s runs", name)
 	}
-	n.disk.mu.Lock()
-	mem := n.disk.mem
-	n.disk.mu.Unlock()
+	mem := n.disk.memory()
 	return mem.RemoveAll(mem.PathJoin(dataDir, ".duet", "index"))
 }
 

@@ -43,6 +43,13 @@ func newDisk(r *rand.Rand) (*disk, error) {
 	return &disk{rand: r, mem: mem}, nil
 }
 
+// memory returns what the disk is now.
+func (d *disk) memory() *vfs.MemFS {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mem
+}
+
 // mount is what one process sees of a disk.
 type mount struct {
 	disk    *disk

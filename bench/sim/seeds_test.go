@@ -2,6 +2,7 @@ package sim
 
 import (
 	"flag"
+	"runtime/debug"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ var (
 	oneSeed   = flag.Uint64("sim.seed", 0, "play only this seed")
 	seedCount = flag.Int("sim.seeds", 0, "play so many seeds")
 	seedFirst = flag.Uint64("sim.first", 1, "the first of them")
+	untilFail = flag.Bool("sim.until", false, "stop at the first seed that fails")
 	seedTime  = flag.Duration("sim.for", 5*time.Second, "play seeds for so long, unless -sim.seeds is given")
 )
 
@@ -33,12 +35,16 @@ func TestSeeds(t *testing.T) {
 		require.NoError(t, play(t, *oneSeed), "seed %d", *oneSeed)
 		return
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // heaps of a few MiB
 	began := time.Now()
 	n := 0
 	for ; n < *seedCount || *seedCount == 0 && time.Since(began) < *seedTime; n++ {
 		seed := *seedFirst + uint64(n)
 		if err := play(t, seed); err != nil {
 			t.Errorf("seed %d (make sim SEED=%d):\n%v\n%v", seed, seed, err, NewStory(seed))
+			if *untilFail {
+				return
+			}
 		}
 	}
 	t.Logf("%d seeds in %v, %.1f a second", n, time.Since(began).Round(time.Millisecond), float64(n)/time.Since(began).Seconds())

@@ -279,7 +279,8 @@ func (s *Site) recorderOptions(n *node, l net.Listener, m *mount) recorder.Optio
 func (s *Site) playbackOptions(n *node, l net.Listener) playback.Options {
 	o := playback.Options{
 		Name: n.name, Listener: l, Dial: s.net.dialer(n.name), Clock: n.clock, Log: s.log(n),
-		Proxies: []playback.Node{{Name: proxyHost, Address: proxyHost}},
+		Proxies:   []playback.Node{{Name: proxyHost, Address: proxyHost}},
+		Deadlines: playback.Deadlines{ProbeEvery: 3 * time.Second},
 	}
 	for _, r := range s.order {
 		o.Recorders = append(o.Recorders, playback.Node{Name: r, Address: r})

@@ -28,17 +28,25 @@ func NewStory(seed uint64) Story {
 		recorders[i] = fmt.Sprintf("r%d", i+1)
 	}
 	one := func() string { return recorders[r.IntN(len(recorders))] }
+	// A long absence lets the proxy's log run out of what is missing.
+	absence := func(most time.Duration) {
+		pause(most)
+		if r.IntN(6) == 0 {
+			add("run %v", logWindow+time.Duration(r.IntN(15))*time.Second)
+		}
+	}
+	damaged := false
 	pause(6 * time.Second)
 	for range 1 + r.IntN(5) {
 		who := one()
-		switch r.IntN(16) {
+		switch r.IntN(18) {
 		case 0, 1:
 			add("kill %s", who)
-			pause(10 * time.Second)
+			absence(10 * time.Second)
 			add("start %s", who)
 		case 2:
 			add("crash %s survive=%d", who, []int{0, 30, 70, 100}[r.IntN(4)])
-			pause(10 * time.Second)
+			absence(10 * time.Second)
 			add("start %s", who)
 		case 3, 4, 5:
 			tear := ""
@@ -46,7 +54,7 @@ func NewStory(seed uint64) Story {
 				tear = " tear"
 			}
 			add("crash %s op=%d survive=%d%s", who, 1+r.IntN(60), []int{0, 30, 70, 100}[r.IntN(4)], tear)
-			pause(12 * time.Second)
+			absence(12 * time.Second)
 		case 6, 7:
 			op := []string{"write", "fsync", "create", "rename", "remove", "mkdir", "open", "list", "stat", "read"}[r.IntN(10)]
 			kind := ""
@@ -56,7 +64,7 @@ func NewStory(seed uint64) Story {
 			add("errorat %s op=%s n=%d times=%d%s", who, op, 1+r.IntN(20), 1+r.IntN(3), kind)
 		case 8:
 			add("full %s", who)
-			pause(20 * time.Second)
+			absence(20 * time.Second)
 			add("room %s", who)
 		case 9, 10:
 			from, to := "p1", who
@@ -65,7 +73,7 @@ func NewStory(seed uint64) Story {
 			}
 			way := []string{"", " oneway"}[r.IntN(2)]
 			add("partition %s %s%s", from, to, way)
-			pause(20 * time.Second)
+			absence(20 * time.Second)
 			if r.IntN(2) == 0 {
 				add("heal %s %s", from, to)
 			}
@@ -82,6 +90,11 @@ func NewStory(seed uint64) Story {
 			add("kill p1")
 			pause(4 * time.Second)
 			add("start p1")
+		case 16, 17:
+			if !damaged {
+				damaged = true
+				add("corrupt %s", who)
+			}
 		case 15:
 			if r.IntN(3) == 0 {
 				add("step %s %ds", append(recorders, "p1")[r.IntN(len(recorders)+1)], r.IntN(20000)-10000)
