@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/binary"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -72,17 +73,60 @@ type batchConn struct {
 	buf      []byte
 	deadline time.Time
 	playing  atomic.Bool
+
+	burst []byte            // frames that follow the next message
+	skip  map[uint32]uint16 // SSRC → up to where burst has the packets
+}
+
+// follow lets frames, which are whole, follow the next RTSP message, and drops what comes
+// of the packets after it that is no later than newest (by SSRC).
+func (c *batchConn) follow(frames []byte, newest map[uint32]uint16) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.burst, c.skip = frames, newest
+}
+
+// known reports whether burst had the packet of a frame.
+func (c *batchConn) known(frame []byte) bool {
+	if len(c.skip) == 0 || len(frame) < 16 || frame[5]&0x7f >= 64 && frame[5]&0x7f < 96 { // RTCP (RFC 5761 4)
+		return false
+	}
+	ssrc := binary.BigEndian.Uint32(frame[12:])
+	last, ok := c.skip[ssrc]
+	if !ok {
+		return false
+	}
+	if int16(binary.BigEndian.Uint16(frame[6:])-last) <= 0 {
+		return true
+	}
+	delete(c.skip, ssrc)
+	return false
+}
+
+// message writes an RTSP message, and what follows it.
+func (c *batchConn) message(b []byte) (int, error) {
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	_ = c.Conn.SetWriteDeadline(c.deadline)
+	n, err := c.Conn.Write(b)
+	rest := c.burst
+	c.burst = nil
+	for err == nil && len(rest) > 0 {
+		// A reader that takes what it gets, slowly, has time.
+		part := rest[:min(len(rest), coalesce)]
+		rest = rest[len(part):]
+		_ = c.Conn.SetWriteDeadline(time.Now().Add(readerWrite))
+		_, err = c.Conn.Write(part)
+	}
+	return n, err
 }
 
 func (c *batchConn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(b) < 4 || b[0] != '$' {
-		if err := c.flush(); err != nil {
-			return 0, err
-		}
-		_ = c.Conn.SetWriteDeadline(c.deadline)
-		return c.Conn.Write(b)
+		return c.message(b)
 	}
 	if c.buf == nil {
 		c.buf = make([]byte, 0, coalesce)
@@ -95,7 +139,9 @@ func (c *batchConn) Write(b []byte) (int, error) {
 			return 0, err
 		}
 	}
-	c.buf = append(c.buf, b...)
+	if !c.known(b) {
+		c.buf = append(c.buf, b...)
+	}
 	if c.marks.ends(b) {
 		if err := c.flush(); err != nil {
 			return 0, err

@@ -49,7 +49,7 @@ type camera struct {
 
 	sessions, records, bytes, lost atomic.Uint64
 	lastPacketNS                   atomic.Int64
-	readers                        atomic.Int64
+	readers                        readerCount
 
 	mu     sync.Mutex
 	state  cameraState

@@ -40,9 +40,21 @@ const (
 type endpointCamera struct {
 	Name    string
 	Log     *Log
-	Readers *atomic.Int64 // is kept up to date
+	Readers *readerCount // is kept up to date
 	// Why says why the camera is not live, without credentials; may be nil.
 	Why func() string
+}
+
+// readerCount counts live readers: those that play now, all that ever did, and those
+// that were closed because they were too slow.
+type readerCount struct {
+	now            atomic.Int64
+	total, dropped atomic.Uint64
+}
+
+func (c *readerCount) opened() {
+	c.now.Add(1)
+	c.total.Add(1)
 }
 
 type endpointOptions struct {
@@ -218,6 +230,9 @@ type reader struct {
 	log     zerolog.Logger
 	joined  bool
 	dropped atomic.Bool
+	starts  bool // the answer to PLAY is under way
+	// channels are those of media over TCP; empty: UDP.
+	channels map[*description.Media]byte
 }
 
 // find returns the camera that a path names, or the answer that refuses it.
@@ -301,7 +316,7 @@ func (e *endpoint) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Respon
 		return &base.Response{StatusCode: base.StatusNotFound, StatusMessage: "Tracks Have Changed"}, nil, nil
 	}
 	if ctx.Session.UserData() == nil {
-		ctx.Session.SetUserData(&reader{feed: f, log: f.logger.With().
+		ctx.Session.SetUserData(&reader{feed: f, channels: make(map[*description.Media]byte), log: f.logger.With().
 			Str("remote", ctx.Conn.NetConn().RemoteAddr().String()).Str("transport", ctx.Transport.String()).Logger()})
 	}
 	return &base.Response{StatusCode: base.StatusOK}, s, nil
@@ -314,9 +329,9 @@ func (e *endpoint) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (*base.Response
 		return &base.Response{StatusCode: base.StatusBadRequest}, nil
 	}
 	if !r.joined {
-		r.joined = true
-		r.feed.join()
-		r.feed.camera.Readers.Add(1)
+		r.joined, r.starts = true, true
+		r.feed.join(len(r.channels) > 0)
+		r.feed.camera.Readers.opened()
 		r.log.Info().Msg("reader plays")
 	}
 	return &base.Response{StatusCode: base.StatusOK}, nil
@@ -334,7 +349,7 @@ func (e *endpoint) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx)
 		return
 	}
 	r.feed.leave()
-	r.feed.camera.Readers.Add(-1)
+	r.feed.camera.Readers.now.Add(-1)
 	ev := r.log.Info()
 	if ctx.Error != nil {
 		ev = ev.Str("reason", ctx.Error.Error())
@@ -347,6 +362,7 @@ func (e *endpoint) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx)
 func (e *endpoint) OnStreamWriteError(ctx *gortsplib.ServerHandlerOnStreamWriteErrorCtx) {
 	r, ok := ctx.Session.UserData().(*reader)
 	if ok && !r.dropped.Swap(true) {
+		r.feed.camera.Readers.dropped.Add(1)
 		r.log.Warn().Err(ctx.Error).Msg("reader is too slow and is closed")
 	}
 	ctx.Session.Close()

@@ -9,7 +9,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,7 +83,7 @@ func (p *pusher) next(extra ...[]byte) {
 type liveSite struct {
 	*pusher
 	endpoint *endpoint
-	readers  atomic.Int64
+	readers  readerCount
 	url      string
 	stop     func()
 	logged   *lockedBuffer
@@ -205,7 +204,7 @@ func TestReaderSeesOneStreamOverReconnects(t *testing.T) {
 			s.next()
 			w := watch(t, s.url, transport)
 			s.until(func() bool { return len(w.got()) > 50 }, "packets")
-			require.EqualValues(t, 1, s.readers.Load())
+			require.EqualValues(t, 1, s.readers.now.Load())
 			forma := w.desc.Medias[0].Formats[0].(*format.H264)
 			require.Equal(t, [][]byte{sps1, pps1}, [][]byte{forma.SPS, forma.PPS}, "SDP")
 
@@ -234,7 +233,7 @@ func TestReaderSeesOneStreamOverReconnects(t *testing.T) {
 			require.InDelta(t, 0, int32(r.RTPTime-got[len(got)-1].Timestamp), 20*90000)
 
 			w.client.Close()
-			require.Eventually(t, func() bool { return s.readers.Load() == 0 }, 5*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return s.readers.now.Load() == 0 }, 5*time.Second, time.Millisecond)
 			w = watch(t, s.url, transport)
 			s.until(func() bool { return len(w.got()) > 10 }, "packets for the next reader")
 			require.Equal(t, got[0].SSRC, w.got()[0].SSRC)
@@ -333,11 +332,11 @@ func TestStalledReaderIsClosedAndHurtsNobody(t *testing.T) {
 	healthy := watch(t, s.url, gortsplib.TransportTCP)
 	stalled, r := rawPlay(t, s.url)
 	defer stalled.Close()
-	require.Eventually(t, func() bool { return s.readers.Load() == 2 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.readers.now.Load() == 2 }, 5*time.Second, time.Millisecond)
 
 	big := bigNAL(0x41, 0x1a)[:1400]
 	pushed := 0
-	for s.readers.Load() == 2 {
+	for s.readers.now.Load() == 2 {
 		for range 5 {
 			s.next(big, big, big, big, big, big, big, big, big, big)
 			pushed += 10

@@ -68,6 +68,10 @@ type liveFeed struct {
 	gated   bool // until the next random access point
 	readers int
 	stop    context.CancelFunc
+	cursor  *Cursor // what run is to go on with; nil: run has it
+	turn    int     // counts cursors: chunks of an earlier one are not for readers
+	quiet   bool    // into the history only
+	history liveHistory
 	ended   bool
 	random  func() uint32
 }
@@ -94,34 +98,53 @@ func (f *liveFeed) run(ctx context.Context) {
 				f.stream.Close()
 				f.stream = nil
 			}
+			f.dropCursor()
 			f.mu.Unlock()
 			return
 		case <-f.wanted:
 		}
 		f.mu.Lock()
-		if f.readers == 0 {
+		if f.readers == 0 || f.cursor == nil {
+			f.dropCursor()
 			f.mu.Unlock()
 			continue
 		}
+		c, turn := f.cursor, f.turn
+		f.cursor = nil
 		reading, stop := context.WithCancel(ctx)
 		f.stop = stop
-		f.close()
-		f.restart()
 		f.mu.Unlock()
-		f.read(reading)
+		f.read(reading, c, turn)
 		stop()
 	}
 }
 
-// join tells that one more reader plays, leave that one does no more.
-func (f *liveFeed) join() {
+func (f *liveFeed) dropCursor() {
+	if f.cursor != nil {
+		f.cursor.Close()
+		f.cursor = nil
+	}
+}
+
+// join tells that one more reader plays, leave that one does no more. history: the reader
+// is going to take what it missed, see begin.
+func (f *liveFeed) join(history bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.readers++
 	for i := range f.out {
 		f.out[i].reportNS = 0 // the new one needs a report soon
 	}
-	if f.readers == 1 {
+	if f.readers == 1 && !f.ended {
+		f.dropCursor()
+		f.turn++
+		f.close()
+		f.restart()
+		if history {
+			f.prime()
+		} else {
+			f.cursor = f.log.NewLiveCursor(LiveTail)
+		}
 		select {
 		case f.wanted <- struct{}{}:
 		default:
@@ -171,21 +194,23 @@ func (f *liveFeed) ready(ctx context.Context) (liveStream, error) {
 	}
 }
 
-func (f *liveFeed) read(ctx context.Context) {
-	c := f.log.NewLiveCursor(LiveTail)
+func (f *liveFeed) read(ctx context.Context, c *Cursor, turn int) {
 	defer c.Close()
 	for {
 		k, err := c.Next(ctx, liveBatch)
 		if err != nil {
 			return
 		}
-		f.chunk(k)
+		f.mu.Lock()
+		if f.turn == turn {
+			f.take(k)
+		}
+		f.mu.Unlock()
 	}
 }
 
-func (f *liveFeed) chunk(k Chunk) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// take sends a chunk of the log on. Under f.mu.
+func (f *liveFeed) take(k Chunk) {
 	switch k.Kind {
 	case ChunkOpen:
 		if k.Epoch != f.epoch {
@@ -208,6 +233,7 @@ func (f *liveFeed) chunk(k Chunk) {
 // close lets nothing through until the next random access point.
 func (f *liveFeed) close() {
 	f.gated = true
+	f.history.clear()
 	for i := range f.out {
 		f.out[i].waits = true
 		f.out[i].numbers.gap()
@@ -254,6 +280,9 @@ func (f *liveFeed) batch(b []byte) error {
 			continue
 		}
 		t.waits = false
+		if r.Flags.Has(record.RandomAccess) && int(r.Track) == referenceTrack(f.tracks) {
+			f.history.begin()
+		}
 		if err := f.send(int(r.Track), &r, t.last <= i); err != nil {
 			return err
 		}
@@ -279,7 +308,7 @@ func (f *liveFeed) send(track int, r *record.Record, last bool) error {
 	capture := time.Unix(0, r.CaptureNS)
 	head := p.MarshalSize() - len(p.Payload)
 	if head+len(p.Payload) <= maxDatagram {
-		f.write(track, p, capture, last)
+		f.write(track, p, r.Packet, capture, last)
 		return nil
 	}
 	p.PaddingSize, p.Padding = 0, false
@@ -291,7 +320,7 @@ func (f *liveFeed) send(track int, r *record.Record, last bool) error {
 		}
 		first = false
 		p.Payload, p.Marker = b, marker && end
-		f.write(track, p, capture, last && end)
+		f.write(track, p, nil, capture, last && end)
 	})
 	if n, allowed := f.every.Allow("large"); !ok && allowed {
 		f.logger.Warn().Str("codec", string(f.tracks[track].Codec)).Int("bytes", len(r.Packet)).Int("suppressed", n).
@@ -300,7 +329,11 @@ func (f *liveFeed) send(track int, r *record.Record, last bool) error {
 	return nil
 }
 
-func (f *liveFeed) write(track int, p *rtp.Packet, capture time.Time, last bool) {
+func (f *liveFeed) write(track int, p *rtp.Packet, raw []byte, capture time.Time, last bool) {
+	f.keep(track, p, raw, capture)
+	if f.quiet {
+		return
+	}
 	t := &f.out[track]
 	t.packets++
 	t.octets += uint32(len(p.Payload))
@@ -312,7 +345,7 @@ func (f *liveFeed) write(track int, p *rtp.Packet, capture time.Time, last bool)
 func (f *liveFeed) report(track int) {
 	t := &f.out[track]
 	mono := f.clock.Mono()
-	if mono < t.reportNS {
+	if mono < t.reportNS || f.quiet {
 		return
 	}
 	t.reportNS = mono + reportEvery
@@ -352,6 +385,7 @@ func (f *liveFeed) describe(ext []byte) error {
 			f.stream.Close()
 		}
 		f.stream = s
+		f.history.clear()
 		f.out = make([]liveTrack, len(d.Tracks))
 		for i, t := range d.Tracks {
 			f.out[i] = liveTrack{numbers: newRewriter(t.ClockRate, uint16(f.random()), f.random()), waits: true}

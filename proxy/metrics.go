@@ -11,9 +11,9 @@ import (
 type metrics struct {
 	p *Proxy
 
-	copies, live, sessions, records, bytes, lost, logBytes, readers, lastPacket *prometheus.Desc
-	linked, held, behind, durableAge, ackAge, offsetsLost                       *prometheus.Desc
-	recorders, totalBytes, limitBytes                                           *prometheus.Desc
+	copies, live, sessions, records, bytes, lost, logBytes, readers, readersIn, readersSlow, lastPacket *prometheus.Desc
+	linked, held, behind, durableAge, ackAge, offsetsLost                                               *prometheus.Desc
+	recorders, totalBytes, limitBytes                                                                   *prometheus.Desc
 }
 
 func newMetrics(p *Proxy) *metrics {
@@ -22,16 +22,18 @@ func newMetrics(p *Proxy) *metrics {
 	}
 	const camera, recorder, role, cause = "camera", "recorder", "role", "cause"
 	return &metrics{
-		p:          p,
-		copies:     desc("camera_copies", "Copies that are written and durable within 10 s.", camera),
-		live:       desc("camera_live", "1 when the camera delivers, else 0.", camera),
-		sessions:   desc("camera_sessions_total", "Sessions with the camera that delivered.", camera),
-		records:    desc("camera_records_in_total", "Records (RTP packets) taken into the log.", camera),
-		bytes:      desc("camera_bytes_in_total", "Bytes of RTP payload taken into the log.", camera),
-		lost:       desc("camera_packets_lost_total", "RTP packets that the camera sent and that did not arrive.", camera),
-		logBytes:   desc("camera_log_bytes", "Memory of the camera's log.", camera),
-		readers:    desc("camera_readers", "Live readers of the camera.", camera),
-		lastPacket: desc("camera_last_packet_age_seconds", "Time since the camera last delivered.", camera),
+		p:           p,
+		copies:      desc("camera_copies", "Copies that are written and durable within 10 s.", camera),
+		live:        desc("camera_live", "1 when the camera delivers, else 0.", camera),
+		sessions:    desc("camera_sessions_total", "Sessions with the camera that delivered.", camera),
+		records:     desc("camera_records_in_total", "Records (RTP packets) taken into the log.", camera),
+		bytes:       desc("camera_bytes_in_total", "Bytes of RTP payload taken into the log.", camera),
+		lost:        desc("camera_packets_lost_total", "RTP packets that the camera sent and that did not arrive.", camera),
+		logBytes:    desc("camera_log_bytes", "Memory of the camera's log.", camera),
+		readers:     desc("camera_readers", "Live readers of the camera.", camera),
+		readersIn:   desc("camera_reader_sessions_total", "Live readers that began to play.", camera),
+		readersSlow: desc("camera_readers_dropped_total", "Live readers that were closed because they were too slow.", camera),
+		lastPacket:  desc("camera_last_packet_age_seconds", "Time since the camera last delivered.", camera),
 
 		linked:      desc("copy_linked", "1 while the recorder is subscribed to the camera, else 0.", camera, recorder, role),
 		held:        desc("copy_held", "1 while a spare is subscribed and its primary is enough, else 0.", camera, recorder, role),
@@ -49,7 +51,7 @@ func newMetrics(p *Proxy) *metrics {
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		m.copies, m.live, m.sessions, m.records, m.bytes, m.lost, m.logBytes, m.readers, m.lastPacket,
+		m.copies, m.live, m.sessions, m.records, m.bytes, m.lost, m.logBytes, m.readers, m.readersIn, m.readersSlow, m.lastPacket,
 		m.linked, m.held, m.behind, m.durableAge, m.ackAge, m.offsetsLost,
 		m.recorders, m.totalBytes, m.limitBytes,
 	} {
@@ -77,7 +79,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		counter(m.bytes, c.bytes.Load(), name)
 		counter(m.lost, c.lost.Load(), name)
 		gauge(m.logBytes, float64(c.log.Bytes()), name)
-		gauge(m.readers, float64(c.readers.Load()), name)
+		gauge(m.readers, float64(c.readers.now.Load()), name)
+		counter(m.readersIn, c.readers.total.Load(), name)
+		counter(m.readersSlow, c.readers.dropped.Load(), name)
 		if ns := c.lastPacketNS.Load(); ns != 0 {
 			gauge(m.lastPacket, age(ns), name)
 		}

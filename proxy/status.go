@@ -37,7 +37,7 @@ func (c *camera) status() *nodepb.ProxyCamera {
 		LastPacketNs: c.lastPacketNS.Load(),
 		Records:      c.records.Load(), Bytes: c.bytes.Load(),
 		Sessions: c.sessions.Load(), PacketsLost: c.lost.Load(),
-		Readers: uint32(max(0, c.readers.Load())),
+		Readers: uint32(max(0, c.readers.now.Load())),
 		Tracks:  c.trackNames(), LogBytes: uint64(c.log.Bytes()),
 	}
 	if !tail.Epoch.IsZero() {
