@@ -28,7 +28,8 @@ type CameraView struct {
 	Readers    uint32     `json:"readers"`
 	Sessions   uint64     `json:"sessions"`
 	Protected  *stamp     `json:"protectedUntil,omitempty" doc:"Capture time up to which at least one copy is durable."`
-	Healthy    int        `json:"healthyCopies" doc:"Copies that are being written and were durable within the last 10 s."`
+	Healthy    int        `json:"healthyCopies" doc:"Copies that are being written and were durable within the last 10 s. A spare on standby is none."`
+	Wanted     int        `json:"wantedCopies" doc:"What healthyCopies is when all is well: 2 for dual, 1 for spare and single, 0 for a camera that is not configured any more."`
 	Recorders  []CopyView `json:"recorders" doc:"The copies."`
 }
 
@@ -37,7 +38,8 @@ type CopyView struct {
 	Recorder    string  `json:"recorder"`
 	Role        string  `json:"role" doc:"primary or redundant; empty: it is not placed there any more, but has footage."`
 	State       State   `json:"state" enum:"up,down,unknown" doc:"Of the recorder. When it is down, the rest is what it said last."`
-	Healthy     bool    `json:"healthy"`
+	Healthy     bool    `json:"healthy" doc:"It is being written and was durable within the last 10 s."`
+	Standby     bool    `json:"standby" doc:"A spare that is connected and waits, because its primary is enough: neither healthy nor a fault."`
 	Protected   *stamp  `json:"protectedUntil,omitempty" doc:"Capture time up to which this copy is durable."`
 	Oldest      *stamp  `json:"oldest,omitempty" doc:"Start of the oldest footage."`
 	Behind      float64 `json:"behindSeconds" doc:"From the camera's last packet back to protectedUntil."`
@@ -49,6 +51,10 @@ type CopyView struct {
 
 // healthyWithin is how old the durable end of a copy that is being written may be.
 const healthyWithin = 10 * time.Second
+
+// copiesSpare is how a camera is recorded whose redundant copy is only made where the
+// primary one is not.
+const copiesSpare = "spare"
 
 func (s *Service) cameras() Cameras {
 	out := Cameras{Cameras: []CameraView{}}
@@ -131,6 +137,13 @@ func (s *Service) cameraView(c Camera) CameraView {
 		}
 		v.Recorders = append(v.Recorders, copied)
 	}
+	switch {
+	case c.Primary == "":
+	case c.Redundant == "" || c.Copies == copiesSpare:
+		v.Wanted = 1
+	default:
+		v.Wanted = 2
+	}
 	slices.SortStableFunc(v.Recorders, func(a, b CopyView) int { return cmp.Compare(roleRank(a.Role), roleRank(b.Role)) })
 	return v
 }
@@ -146,12 +159,13 @@ func (s *Service) copyView(r *peer, rv peerView, role string, rc *nodepb.Recorde
 	for _, x := range pc.GetCopies() {
 		if x.GetRecorder() == r.Name {
 			c.BehindBy = x.GetBehindRecords()
+			c.Standby = x.GetStandby() && rv.State == StateUp
 		}
 	}
-	if last, end := pc.GetLastPacketNs(), rc.GetDurableEndNs(); last > end && end > 0 {
+	if last, end := pc.GetLastPacketNs(), rc.GetDurableEndNs(); !c.Standby && last > end && end > 0 {
 		c.Behind = time.Duration(last - end).Seconds()
 	}
-	c.Healthy = role != "" && rv.State == StateUp && rc.GetLinked() &&
+	c.Healthy = role != "" && !c.Standby && rv.State == StateUp && rc.GetLinked() &&
 		rc.GetDurableEndNs() > s.clock.Now().Add(-healthyWithin).UnixNano()
 	return c
 }

@@ -130,9 +130,9 @@ func (s *Service) changed(p *peer, v peerView) {
 	up := 0.0
 	if v.State == StateUp {
 		up = 1
-		s.o.Log.Info().Str("node", p.Name).Msg("node is up")
+		s.o.Log.Info().Str("peer", p.Name).Msg("node is up")
 	} else {
-		s.o.Log.Warn().Str("node", p.Name).Err(v.Err).Msg("node is down")
+		s.o.Log.Warn().Str("peer", p.Name).Err(v.Err).Msg("node is down")
 	}
 	s.m.up.WithLabelValues(p.Name).Set(up)
 }

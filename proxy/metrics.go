@@ -11,9 +11,9 @@ import (
 type metrics struct {
 	p *Proxy
 
-	copies, live, sessions, records, bytes, lost, logBytes, readers, readersIn, readersSlow, lastPacket *prometheus.Desc
-	linked, held, behind, durableAge, ackAge, offsetsLost                                               *prometheus.Desc
-	recorders, totalBytes, limitBytes                                                                   *prometheus.Desc
+	copies, wanted, live, sessions, records, bytes, lost, logBytes, readers, readersIn, readersSlow, lastPacket *prometheus.Desc
+	linked, held, behind, durableAge, ackAge, offsetsLost                                                       *prometheus.Desc
+	recorders, totalBytes, limitBytes                                                                           *prometheus.Desc
 }
 
 func newMetrics(p *Proxy) *metrics {
@@ -24,6 +24,7 @@ func newMetrics(p *Proxy) *metrics {
 	return &metrics{
 		p:           p,
 		copies:      desc("camera_copies", "Copies that are written and durable within 10 s.", camera),
+		wanted:      desc("camera_copies_wanted", "What duet_camera_copies is when all is well: 1 with a spare, which does not count while it waits.", camera),
 		live:        desc("camera_live", "1 when the camera delivers, else 0.", camera),
 		sessions:    desc("camera_sessions_total", "Sessions with the camera that delivered.", camera),
 		records:     desc("camera_records_in_total", "Records (RTP packets) taken into the log.", camera),
@@ -51,7 +52,7 @@ func newMetrics(p *Proxy) *metrics {
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		m.copies, m.live, m.sessions, m.records, m.bytes, m.lost, m.logBytes, m.readers, m.readersIn, m.readersSlow, m.lastPacket,
+		m.copies, m.wanted, m.live, m.sessions, m.records, m.bytes, m.lost, m.logBytes, m.readers, m.readersIn, m.readersSlow, m.lastPacket,
 		m.linked, m.held, m.behind, m.durableAge, m.ackAge, m.offsetsLost,
 		m.recorders, m.totalBytes, m.limitBytes,
 	} {
@@ -73,6 +74,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		name := c.cfg.Name
 		state, _, _ := c.now()
 		gauge(m.copies, float64(c.health.copies.Load()), name)
+		gauge(m.wanted, float64(c.wantCopies()), name)
 		gauge(m.live, one(state == stateLive), name)
 		counter(m.sessions, c.sessions.Load(), name)
 		counter(m.records, c.records.Load(), name)

@@ -49,7 +49,7 @@ func (c *camera) status() *nodepb.ProxyCamera {
 			Recorder: k.recorder, Role: k.role, Connected: i.Linked,
 			Durable:      &nodepb.Position{Epoch: i.Durable.Epoch[:], Offset: i.Durable.Offset},
 			DurableEndNs: i.EndNS, AckedAtNs: i.AckedNS,
-			BehindRecords: c.behind(i), OffsetsLost: i.Lost,
+			BehindRecords: c.behind(i), OffsetsLost: i.Lost, Standby: i.Held,
 		})
 	}
 	return pc

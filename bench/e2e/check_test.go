@@ -49,6 +49,7 @@ type camerasAnswer struct {
 			Recorder    string     `json:"recorder"`
 			State       string     `json:"state"`
 			Healthy     bool       `json:"healthy"`
+			Standby     bool       `json:"standby"`
 			Protected   *time.Time `json:"protectedUntil"`
 			Fragments   uint64     `json:"fragments"`
 			OffsetsLost uint64     `json:"offsetsLost"`

@@ -67,7 +67,7 @@ func (d *demo) show(ctx context.Context, w io.Writer) error {
 
 func (v *siteView) allRecording() bool {
 	for _, c := range v.Cameras {
-		if c.Healthy < len(c.Copies) {
+		if c.Healthy < len(c.Copies) && !c.spared() {
 			return false
 		}
 	}

@@ -119,11 +119,11 @@ func (m *monitor) cameraView(a *answers, name, proxy string, now time.Time) came
 		if c.Recorder == "" {
 			continue
 		}
-		var connected bool
+		var connected, standby bool
 		var durable int64
 		for _, pc := range px.GetCopies() {
 			if pc.GetRecorder() == c.Recorder {
-				connected, durable, c.Lost = pc.GetConnected(), pc.GetDurableEndNs(), pc.GetOffsetsLost()
+				connected, durable, c.Lost, standby = pc.GetConnected(), pc.GetDurableEndNs(), pc.GetOffsetsLost(), pc.GetStandby()
 			}
 		}
 		for _, rc := range a.recorders[c.Recorder].GetCameras() {
@@ -136,8 +136,7 @@ func (m *monitor) cameraView(a *answers, name, proxy string, now time.Time) came
 		if c.Protected != nil {
 			c.Behind = max(last.Sub(*c.Protected).Seconds(), 0)
 		}
-		spare := pair.Copies == "spare" && c.Role == "redundant"
-		c.State = copyState(a.err[c.Recorder] != nil, connected, spare, sent, c.Protected, last)
+		c.State = copyState(a.err[c.Recorder] != nil, connected, standby, sent, c.Protected, last)
 		if c.State == copyRecording {
 			v.Healthy++
 		}
@@ -149,17 +148,17 @@ func (m *monitor) cameraView(a *answers, name, proxy string, now time.Time) came
 	return v
 }
 
-func copyState(down, connected, spare, sent bool, durable *time.Time, last time.Time) string {
+func copyState(down, connected, standby, sent bool, durable *time.Time, last time.Time) string {
 	fresh := durable != nil && last.Sub(*durable) < healthyWithin
 	switch {
 	case down:
 		return copyDown
 	case !connected:
 		return copyUnlinked
+	case standby:
+		return copyStandby
 	case fresh:
 		return copyRecording
-	case spare:
-		return copyStandby
 	case !sent:
 		return copyWaiting
 	}

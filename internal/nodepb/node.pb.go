@@ -755,6 +755,7 @@ type ProxyCopy struct {
 	AckedAtNs     int64                  `protobuf:"varint,6,opt,name=acked_at_ns,json=ackedAtNs,proto3" json:"acked_at_ns,omitempty"`
 	BehindRecords uint64                 `protobuf:"varint,7,opt,name=behind_records,json=behindRecords,proto3" json:"behind_records,omitempty"`
 	OffsetsLost   uint64                 `protobuf:"varint,8,opt,name=offsets_lost,json=offsetsLost,proto3" json:"offsets_lost,omitempty"`
+	Standby       bool                   `protobuf:"varint,9,opt,name=standby,proto3" json:"standby,omitempty"` // a spare that is connected and not delivered to, because the primary is enough
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -843,6 +844,13 @@ func (x *ProxyCopy) GetOffsetsLost() uint64 {
 		return x.OffsetsLost
 	}
 	return 0
+}
+
+func (x *ProxyCopy) GetStandby() bool {
+	if x != nil {
+		return x.Standby
+	}
+	return false
 }
 
 type FragmentsRequest struct {
@@ -2337,7 +2345,7 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\areaders\x18\v \x01(\rR\areaders\x12\x16\n" +
 	"\x06tracks\x18\f \x03(\tR\x06tracks\x12/\n" +
 	"\x06copies\x18\r \x03(\v2\x17.duet.node.v1.ProxyCopyR\x06copies\x12\x1b\n" +
-	"\tlog_bytes\x18\x0e \x01(\x04R\blogBytes\"\x9b\x02\n" +
+	"\tlog_bytes\x18\x0e \x01(\x04R\blogBytes\"\xb5\x02\n" +
 	"\tProxyCopy\x12\x1a\n" +
 	"\brecorder\x18\x01 \x01(\tR\brecorder\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x1c\n" +
@@ -2346,7 +2354,8 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x0edurable_end_ns\x18\x05 \x01(\x03R\fdurableEndNs\x12\x1e\n" +
 	"\vacked_at_ns\x18\x06 \x01(\x03R\tackedAtNs\x12%\n" +
 	"\x0ebehind_records\x18\a \x01(\x04R\rbehindRecords\x12!\n" +
-	"\foffsets_lost\x18\b \x01(\x04R\voffsetsLost\"r\n" +
+	"\foffsets_lost\x18\b \x01(\x04R\voffsetsLost\x12\x18\n" +
+	"\astandby\x18\t \x01(\bR\astandby\"r\n" +
 	"\x10FragmentsRequest\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x19\n" +
 	"\bstart_ns\x18\x02 \x01(\x03R\astartNs\x12\x15\n" +
