@@ -215,8 +215,11 @@ func (t *timeline) between(from, to int64, next *run) {
 	}
 	t.gap(from, lost, media.CauseBehind)
 	cause := next.Since
-	if cause == "" {
+	switch cause {
+	case "":
 		cause = media.CauseConnection
+	case media.CauseStart: // the first session of a proxy, and there was one before
+		cause = media.CauseProxy
 	}
 	t.gap(lost, to, cause)
 }

@@ -90,6 +90,11 @@ func TestTimelineSaysWhoHoldsWhatAndWhyTheRestIsMissing(t *testing.T) {
 			q:       Query{StartNS: 0, EndNS: 50, NowNS: 1000, LiveNS: 990},
 			want:    "0-20 e0 r1\n40-50 e30 r1\n20-30 gap format_changed\n30-40 gap recorders_behind\nfuture 50\n",
 		},
+		"the proxy was away": {
+			sources: []Source{{Name: "r1", Spans: []Span{stretchOf(0, 0, 10), since(stretchOf(40, 0, 5), media.CauseStart, 0)}}},
+			q:       Query{StartNS: 0, EndNS: 50, NowNS: 1000, LiveNS: 990},
+			want:    "0-20 e0 r1\n40-50 e40 r1\n20-40 gap proxy_stopped\nfuture 50\n",
+		},
 		"two proxies at once": {
 			sources: []Source{{Name: "r1", Spans: []Span{stretchOf(0, 0, 10)}}, {Name: "r2", Spans: []Span{stretchOf(15, 0, 10)}}},
 			q:       Query{StartNS: 0, EndNS: 35, NowNS: 1000, LiveNS: 990},

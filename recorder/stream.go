@@ -22,7 +22,7 @@ import (
 
 const (
 	reconnectFirst = 100 * time.Millisecond
-	reconnectMost  = 5 * time.Second
+	reconnectMost  = 2 * time.Second
 	connectTimeout = 5 * time.Second
 	// steadyAfter is how long a stream has to live for the next reconnect to be quick.
 	steadyAfter = 10 * time.Second

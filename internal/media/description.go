@@ -80,7 +80,9 @@ type Cause string
 
 // The causes of a gap.
 const (
-	// CauseStart: recording of the camera had not begun, or the proxy was not running.
+	// CauseStart: recording of the camera had not begun. In a Description: this is the
+	// proxy's first session with it, so that what is between earlier footage and this is
+	// CauseProxy.
 	CauseStart Cause = "not_started"
 	// CauseConnection: the camera or the network closed the connection.
 	CauseConnection Cause = "connection_lost"
