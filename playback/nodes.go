@@ -55,7 +55,7 @@ type NodeView struct {
 // DiskView is a disk of a recorder.
 type DiskView struct {
 	Path     string `json:"path"`
-	State    string `json:"state" doc:"good, full or failing"`
+	State    string `json:"state" doc:"good, slow, full, failing, hung or gone"`
 	Capacity uint64 `json:"capacityBytes"`
 	Free     uint64 `json:"freeBytes"`
 	Used     uint64 `json:"usedBytes" doc:"By this recorder."`

@@ -54,6 +54,8 @@ func (r *Recorder) fit() (fit map[*slot]*volume, settled bool) {
 		case v != nil && (state == diskGood || state == diskSlow):
 			delete(r.unfit, s)
 			fit[s] = v
+		case r.unfit[s] == 0 && state == diskHung: // it had its time
+			r.unfit[s] = now - int64(moveAfter)
 		case r.unfit[s] == 0:
 			r.unfit[s] = now
 		}

@@ -87,6 +87,9 @@ func (d *disk) commit() {
 		return
 	}
 	d.closeSealed(good)
+	if len(good) > 0 {
+		d.wrote.Store(d.clock.Mono())
+	}
 	for l, p := range done {
 		l.feed.committed(p)
 	}
@@ -142,7 +145,9 @@ func (d *disk) sync(groups []*group) {
 func (d *disk) timedSync(sync func() error) error {
 	from := d.clock.Mono()
 	err := sync()
-	d.meters.syncSeconds.Observe(time.Duration(d.clock.Mono() - from).Seconds())
+	took := time.Duration(d.clock.Mono() - from)
+	d.syncs.add(from, took)
+	d.meters.syncSeconds.Observe(took.Seconds())
 	return err
 }
 

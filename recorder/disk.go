@@ -2,10 +2,8 @@ package recorder
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -30,10 +28,6 @@ var diskStates = []string{diskGood, diskSlow, diskFull, diskFailing, diskHung, d
 const (
 	// hungAfter is how long a file operation takes before the disk counts as hung.
 	hungAfter = 5 * time.Second
-	// indexRoom is what writing leaves of the disk, so that the index, which allocates
-	// its log in advance, never has to go without: 32 MiB, or an eighth of a tiny disk.
-	indexRoom      = 32 << 20
-	indexRoomShare = 8
 )
 
 // disk is the data directory: the writer appends fragments to segments, the committer
@@ -71,8 +65,12 @@ type disk struct {
 	left      []*lane           // their files are complete: nothing comes any more
 	named     map[string]string // by camera: its newest directory whose name is durable
 
+	// wrote is when a commit made something durable last, monotonic.
+	wrote atomic.Int64
 	state diskState
+	syncs syncTimes
 	room  atomic.Pointer[vfs.DiskUsage]
+	files atomic.Pointer[fileRoom]
 }
 
 func newDisk(o *Options, dir string, h *indexHandle, m *meters, queue int) *disk {
@@ -120,22 +118,6 @@ func (d *disk) uses(dir string) bool {
 	return false
 }
 
-// look asks how much room the file system has.
-func (d *disk) look() {
-	if u, err := d.fs.GetDiskUsage(d.dir); err == nil {
-		d.room.Store(&u)
-	}
-}
-
-// hasRoom reports whether the index would have room after more was written.
-func (d *disk) hasRoom() bool {
-	u := d.room.Load()
-	return u == nil || u.AvailBytes > reserve(u)
-}
-
-// reserve returns the bytes of a disk that media is not written to.
-func reserve(u *vfs.DiskUsage) uint64 { return min(indexRoom, u.TotalBytes/indexRoomShare) }
-
 // stuck returns how long the disk has been at one file operation.
 func (d *disk) stuck() time.Duration {
 	return max(d.writing.long(), d.committing.long(), d.sweeping.long())
@@ -158,13 +140,13 @@ func (b *busy) long() time.Duration {
 	return time.Duration(b.clock.Mono() + 1 - since)
 }
 
-// diskState is what the disk was last seen to be. The writer and the committer each
-// have their view; the worse one counts.
+// diskState is what the disk was last seen to be. The writer, the committer and the
+// probe each have their view; the worst one counts.
 type diskState struct {
 	clock clock.Clock
 
 	mu    sync.Mutex
-	views [2]view
+	views [3]view
 	state string
 	why   string
 	since time.Time
@@ -175,6 +157,7 @@ type view struct{ state, why string }
 const (
 	byWriter = iota
 	byCommitter
+	byProbe
 )
 
 // set records the outcome of an operation and reports whether the state has changed.
@@ -211,12 +194,6 @@ func (s *diskState) get() (state, why string, since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state, s.why, s.since
-}
-
-var errNoRoom = errors.New("the disk has no room but what the index needs")
-
-func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, errNoRoom)
 }
 
 // note tells state, log and metrics how an operation went.

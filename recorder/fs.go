@@ -35,12 +35,27 @@ type cacheFile interface {
 	DropCache()
 }
 
+// inodeFS tells how many files there is room for. Some file systems have no such bound;
+// their total is 0.
+type inodeFS interface {
+	Inodes(dir string) (free, total uint64, err error)
+}
+
 // DiskFS returns the machine's file system, with vectored writes.
 func DiskFS() vfs.FS { return diskFS{vfs.Default} }
 
 type diskFS struct{ vfs.FS }
 
 func (d diskFS) Unwrap() vfs.FS { return d.FS }
+
+// Inodes implements inodeFS.
+func (d diskFS) Inodes(dir string) (free, total uint64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, 0, os.NewSyscallError("statfs", err)
+	}
+	return st.Ffree, st.Files, nil
+}
 
 // OpenReadWrite implements vfs.FS.
 func (d diskFS) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {

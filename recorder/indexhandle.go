@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/duet-video/duet/index"
 )
@@ -12,6 +13,9 @@ import (
 type indexHandle struct {
 	// open opens the index; suspect, if not nil, says why it is to be made anew.
 	open func(suspect error) (*index.Store, error)
+
+	// opening: it is being opened anew, which may take long.
+	opening atomic.Bool
 
 	mu sync.RWMutex
 	// current is never nil once the recorder has recovered; failure says why it cannot
@@ -79,6 +83,8 @@ func (h *indexHandle) reopen() (bool, error) {
 	if !errors.Is(failure, index.ErrCorrupt) {
 		failure = nil
 	}
+	h.opening.Store(true)
+	defer h.opening.Store(false)
 	s, err := h.open(failure)
 	if err != nil {
 		err = fmt.Errorf("open the index anew: %w", errors.Join(err, closed))

@@ -47,6 +47,9 @@ func (s *segment) takes(info *media.Info) bool {
 // createSegment makes an empty file for the lane's fragment.
 func (d *disk) createSegment(l *lane, fragment *media.Fragment) (*segment, error) {
 	info := &fragment.Info
+	if err := d.present(); err != nil { // or the file would be on the bare mount point
+		return nil, err
+	}
 	for sibling := range maxSiblings {
 		p := segmentPath(l.feed.camera, info.StartNS, info.Epoch, sibling)
 		name := d.name(p)

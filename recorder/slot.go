@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/duet-video/duet/index"
@@ -15,7 +16,6 @@ const (
 	mountRetry = time.Second
 	// mountWait is how long New waits for a disk that does not answer.
 	mountWait = 5 * time.Second
-	probeEach = time.Second
 )
 
 // A slot is where the configuration wants a volume. It holds the volume while the disk
@@ -133,7 +133,10 @@ func (s *slot) session(parent context.Context, last <-chan struct{}) (err error)
 			err = closed
 		}
 	}()
-	if err := v.recover(ctx); err != nil {
+	s.opening.begin()
+	err = v.recover(ctx)
+	s.opening.end()
+	if err != nil {
 		return fmt.Errorf("recover %s: %w", s.place.Dir, err)
 	}
 	s.refresh(v)
@@ -156,19 +159,6 @@ func (s *slot) session(parent context.Context, last <-chan struct{}) (err error)
 	return context.Cause(ctx)
 }
 
-// probe looks after the disk until ctx ends.
-func (s *slot) probe(ctx context.Context, v *volume, gone context.CancelCauseFunc) {
-	for pause(ctx, probeEach) {
-		s.probing.begin()
-		err := v.present()
-		s.probing.end()
-		if err != nil {
-			gone(err)
-			return
-		}
-	}
-}
-
 // stuck returns how long the disk has been at one operation.
 func (s *slot) stuck() time.Duration {
 	long := max(s.opening.long(), s.probing.long())
@@ -188,11 +178,27 @@ func (s *slot) status() (state, why string, since time.Time) {
 	s.mu.Unlock()
 	switch {
 	case fault != nil:
-		return diskGone, fault.Error(), since
+		return faultState(fault), fault.Error(), since
 	case v == nil:
 		return diskGood, "", since // New is at it
 	}
-	return v.disk.state.get()
+	if state, why, since = v.disk.state.get(); state == diskGood {
+		if why, slow := v.disk.slow(); slow != 0 {
+			return diskSlow, why, s.r.opts.Clock.Now().Add(-time.Duration(s.r.opts.Clock.Mono() - slow))
+		}
+	}
+	return state, why, since
+}
+
+// faultState says what keeps a volume away.
+func faultState(err error) string {
+	switch {
+	case isFull(err):
+		return diskFull
+	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.EROFS):
+		return diskFailing
+	}
+	return diskGone
 }
 
 func (s *slot) volume() *volume {
@@ -212,6 +218,9 @@ func (s *slot) serving() *volume {
 }
 
 func (s *slot) say(what string) {
+	if s.opening.long() > 0 {
+		s.opening.begin() // it gets on
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.doing = what

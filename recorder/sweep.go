@@ -112,6 +112,9 @@ func (v *volume) room() diskRoom {
 		room.free = int64(u.AvailBytes)
 		room.minFree = v.minFree(u)
 	}
+	if v.disk.files.Load().short(2) { // a file goes, which is a segment
+		room.free, room.minFree = 0, 1
+	}
 	return room
 }
 

@@ -80,20 +80,24 @@ func (d *disk) write(fin *finished) error {
 		return nil // it will be fetched again
 	}
 	end := progress{at: record.Position{Epoch: info.Epoch, Offset: info.End}, endNS: info.EndNS}
-	if had, err := d.has(l, fragment.Info.StartNS, index.Key{Epoch: info.Epoch, First: info.First}, info.End); err != nil {
-		return err
-	} else if had {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		l.written = end
-		d.lanes[l] = struct{}{}
-		return nil
+	if !d.index.opening.Load() { // one that is being made anew will be told all the same
+		had, err := d.has(l, info.StartNS, index.Key{Epoch: info.Epoch, First: info.First}, info.End)
+		if err != nil {
+			return err
+		}
+		if had {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			l.written = end
+			d.lanes[l] = struct{}{}
+			return nil
+		}
+		if err := d.index.err(); err != nil {
+			return err
+		}
 	}
-	if err := d.index.err(); err != nil {
+	if err := d.hasRoom(); err != nil {
 		return err
-	}
-	if !d.hasRoom() {
-		return errNoRoom
 	}
 
 	d.mu.Lock()

@@ -50,7 +50,7 @@ type recorderView struct {
 	nodeView
 	Role      string   `json:"role"`
 	Zone      string   `json:"zone,omitempty"`
-	Disk      string   `json:"disk,omitempty"` // good, full, failing
+	Disk      string   `json:"disk,omitempty"` // good, slow, full, failing, hung, gone
 	UsedBytes uint64   `json:"usedBytes"`
 	FreeBytes uint64   `json:"freeBytes"`
 	Alarms    []string `json:"alarms,omitempty"`
@@ -81,7 +81,10 @@ func (m *monitor) view(a *answers, now time.Time) *siteView {
 		rv := recorderView{nodeView: a.node(r.Name), Role: r.Role, Zone: r.Zone}
 		st := a.recorders[r.Name]
 		for _, d := range st.GetDisks() {
-			rv.Disk, rv.UsedBytes, rv.FreeBytes = d.GetState(), rv.UsedBytes+d.GetUsedBytes(), rv.FreeBytes+d.GetFreeBytes()
+			if rv.Disk == "" || rv.Disk == "good" { // the first that is not good says it
+				rv.Disk = d.GetState()
+			}
+			rv.UsedBytes, rv.FreeBytes = rv.UsedBytes+d.GetUsedBytes(), rv.FreeBytes+d.GetFreeBytes()
 		}
 		for _, al := range st.GetAlarms() {
 			rv.Alarms = append(rv.Alarms, al.GetMessage())
