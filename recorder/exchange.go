@@ -104,7 +104,7 @@ func (x *exchange) hold(v *volume) string {
 		return ""
 	default:
 	}
-	if time.Duration(x.r.opts.Clock.Mono()-x.r.startedMono) >= peerGrace || !v.disk.hasRoom() {
+	if time.Duration(x.r.opts.Clock.Mono()-x.r.startedMono) >= peerGrace || v.disk.hasRoom() != nil {
 		return "" // they may be gone for good, and recording must go on
 	}
 	return "waiting for the locks of other recorders"
