@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -87,6 +88,7 @@ func (s *Service) register(api huma.API) {
 		}
 		return fresh(t), nil
 	})
+	s.registerLocks(api, errs)
 	responses := errs(400, 404, 416, 500, 503)
 	responses["200"] = &huma.Response{
 		Description: "The recording. Duet-Start is the capture time at presentation time 0. Duet-Gaps counts the stretches that are missing, " +
@@ -131,11 +133,18 @@ func recordingHeaders() map[string]*huma.Param {
 
 // elsewhere answers what no other pattern takes.
 func (s *Service) elsewhere(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	allow := "GET, HEAD"
+	switch path := r.URL.Path; {
+	case path == "/v1/locks":
+		allow = "GET, HEAD, POST"
+	case strings.HasPrefix(path, "/v1/locks/"):
+		allow = "DELETE"
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || allow == "DELETE" {
 		(&Problem{
 			Type: problemMethod, Status: http.StatusMethodNotAllowed, Title: "The method is not allowed",
-			Detail: r.Method + " is not allowed; everything here is read with GET or HEAD.",
-			header: http.Header{"Allow": {"GET, HEAD"}},
+			Detail: r.Method + " is not allowed here; " + allow + " is.",
+			header: http.Header{"Allow": {allow}},
 		}).write(w)
 		return
 	}

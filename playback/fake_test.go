@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/lock"
 	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/nodepb"
 )
@@ -111,6 +112,8 @@ type fakeRecorder struct {
 	// onList, if set, runs before each part of a listing; an error ends it.
 	onList func(call, part int) error
 	part   int // fragments per part of a listing
+	locks  lock.Set
+	room   *nodepb.LockRoomReply // what LockRoom answers; nil: there is room
 }
 
 var errUnavailable = status.Error(codes.Unavailable, "the connection broke")
@@ -273,7 +276,36 @@ func (f *fakeRecorder) Spans(_ context.Context, r *nodepb.SpansRequest) (*nodepb
 			Since: string(s.ref.Since), SinceNs: s.ref.SinceNS,
 		})
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, l := range f.locks.Active(r.Camera) {
+		reply.Locks = append(reply.Locks, lockToProto(&l))
+	}
 	return reply, nil
+}
+
+func (f *fakeRecorder) ExchangeLocks(_ context.Context, r *nodepb.ExchangeLocksRequest) (*nodepb.ExchangeLocksReply, error) {
+	locks, err := locksFromProto(r.Locks)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.locks, _ = f.locks.With(locks...)
+	out := &nodepb.ExchangeLocksReply{}
+	for _, l := range f.locks.All() {
+		out.Locks = append(out.Locks, lockToProto(&l))
+	}
+	return out, nil
+}
+
+func (f *fakeRecorder) LockRoom(context.Context, *nodepb.LockRoomRequest) (*nodepb.LockRoomReply, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.room == nil {
+		return &nodepb.LockRoomReply{}, nil
+	}
+	return f.room, nil
 }
 
 func (f *fakeRecorder) find(camera string, epoch []byte, first uint64) (stored, bool) {

@@ -60,6 +60,7 @@ type DiskView struct {
 	Free     uint64 `json:"freeBytes"`
 	Used     uint64 `json:"usedBytes" doc:"By this recorder."`
 	Quota    uint64 `json:"quotaBytes"`
+	Locked   uint64 `json:"lockedBytes" doc:"Of what is used, what evidence locks keep."`
 }
 
 // AlarmView is something that needs a person.
@@ -113,7 +114,7 @@ func (s *Service) recorders() Recorders {
 		for _, d := range st.GetDisks() {
 			rv.Disks = append(rv.Disks, DiskView{
 				Path: d.GetPath(), State: d.GetState(), Capacity: d.GetCapacityBytes(),
-				Free: d.GetFreeBytes(), Used: d.GetUsedBytes(), Quota: d.GetQuotaBytes(),
+				Free: d.GetFreeBytes(), Used: d.GetUsedBytes(), Quota: d.GetQuotaBytes(), Locked: d.GetLockedBytes(),
 			})
 		}
 		out.Recorders = append(out.Recorders, rv)

@@ -18,6 +18,11 @@ const (
 	problemBytes  = "urn:duet:problem:bytes-not-satisfiable"
 	problemPath   = "urn:duet:problem:path-unknown"
 	problemMethod = "urn:duet:problem:method-not-allowed"
+
+	problemLock      = "urn:duet:problem:lock-unknown"
+	problemLocked    = "urn:duet:problem:lock-overlaps"
+	problemLocksFull = "urn:duet:problem:locks-full"
+	problemLockText  = "urn:duet:problem:lock-text"
 )
 
 // Problem is an error of the API: RFC 9457, with members of duet's own.
@@ -31,6 +36,9 @@ type Problem struct {
 	Nearest *Nearest `json:"nearest,omitempty" doc:"The footage nearest to a range that has none."`
 	// Recorders did not answer.
 	Recorders []string `json:"recorders,omitempty" doc:"Recorders that did not answer, and may have what was asked for."`
+
+	// Lock is the one that stands in the way.
+	Lock string `json:"lock,omitempty" doc:"The lock that overlaps."`
 
 	header http.Header
 }

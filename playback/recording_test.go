@@ -55,7 +55,11 @@ func (s *site) get(u string, header ...string) (*http.Response, []byte, error) {
 }
 
 func (s *site) do(method, u string, header ...string) (*http.Response, []byte, error) {
-	req, err := http.NewRequest(method, u, http.NoBody)
+	return s.doBody(method, u, http.NoBody, header...)
+}
+
+func (s *site) doBody(method, u string, send io.Reader, header ...string) (*http.Response, []byte, error) {
+	req, err := http.NewRequest(method, u, send)
 	require.NoError(s.t, err)
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/lock"
 	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/nodepb"
 	"github.com/duet-video/duet/internal/record"
@@ -24,6 +25,7 @@ type Timeline struct {
 	Spans   []SpanView    `json:"spans"`
 	Gaps    []GapView     `json:"gaps" doc:"What no recorder has."`
 	Unknown []UnknownView `json:"unknown" doc:"What no recorder that answered has, while others did not answer."`
+	Locked  []LockedView  `json:"locked" doc:"What evidence locks protect from retention."`
 	Future  *stamp        `json:"future,omitempty" doc:"From here to the end, footage is still to come."`
 }
 
@@ -49,6 +51,14 @@ type UnknownView struct {
 	Recorders []string `json:"recorders" doc:"Those that did not answer."`
 }
 
+// LockedView is a stretch that an evidence lock protects.
+type LockedView struct {
+	Start  stamp  `json:"start"`
+	End    stamp  `json:"end"`
+	Lock   string `json:"lock" doc:"ID of the lock."`
+	Reason string `json:"reason"`
+}
+
 // liveWithin is how old the newest footage of a camera that is being recorded may be: a
 // fragment is visible when it has ended and is durable, and may last 10 s by default.
 const liveWithin = 15 * time.Second
@@ -65,12 +75,13 @@ func (s *Service) timeline(ctx context.Context, in *rangeInput) (t Timeline, err
 		return t, err
 	}
 	live, open := s.liveness(in.Camera, now)
-	res := index.Timeline(s.spans(ctx, in.Camera, span), index.Query{
+	sources, locks := s.spans(ctx, in.Camera, span)
+	res := index.Timeline(sources, index.Query{
 		StartNS: span.startNS, EndNS: span.endNS, NowNS: now.UnixNano(), LiveNS: live, OpenCause: open,
 	})
 	t = Timeline{
 		Camera: in.Camera, Start: at(span.startNS), End: at(span.endNS),
-		Spans: []SpanView{}, Gaps: []GapView{}, Unknown: []UnknownView{},
+		Spans: []SpanView{}, Gaps: []GapView{}, Unknown: []UnknownView{}, Locked: []LockedView{},
 	}
 	for _, x := range res.Spans {
 		t.Spans = append(t.Spans, SpanView{at(x.StartNS), at(x.EndNS), x.Epoch.String(), x.Recorders})
@@ -80,6 +91,11 @@ func (s *Service) timeline(ctx context.Context, in *rangeInput) (t Timeline, err
 	}
 	for _, x := range res.Unknown {
 		t.Unknown = append(t.Unknown, UnknownView{at(x.StartNS), at(x.EndNS), x.Recorders})
+	}
+	for _, l := range locks.Active(in.Camera) {
+		if l.Overlaps(span.startNS, span.endNS) {
+			t.Locked = append(t.Locked, LockedView{at(max(l.StartNS, span.startNS)), at(min(l.EndNS, span.endNS)), l.ID, l.Reason})
+		}
 	}
 	if res.FutureNS < span.endNS {
 		t.Future = atOrNil(res.FutureNS)
@@ -110,27 +126,36 @@ func (s *Service) liveness(camera string, now time.Time) (liveNS int64, open med
 	return math.MaxInt64, open
 }
 
-// spans asks the recorders for their coarse spans.
-func (s *Service) spans(ctx context.Context, camera string, span stretch) []index.Source {
-	got, silent := ask(ctx, s.o.Deadlines.Answer, s.pool.holders(camera), func(ctx context.Context, p *peer) ([]index.Span, error) {
-		var spans []index.Span
+// spans asks the recorders for their coarse spans, and for the locks in force.
+func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]index.Source, lock.Set) {
+	type said struct {
+		spans []index.Span
+		locks []lock.Lock
+	}
+	got, silent := ask(ctx, s.o.Deadlines.Answer, s.pool.holders(camera), func(ctx context.Context, p *peer) (said, error) {
+		var v said
 		err := p.call(ctx, func(ctx context.Context) error {
 			reply, err := p.recorder.Spans(ctx, &nodepb.SpansRequest{Camera: camera, StartNs: span.startNS, EndNs: span.endNS}, grpc.WaitForReady(true))
 			if err == nil {
-				spans, err = spansFromProto(reply.GetSpans())
+				v.spans, err = spansFromProto(reply.GetSpans())
+			}
+			if err == nil {
+				v.locks, err = locksFromProto(reply.GetLocks())
 			}
 			return err
 		})
-		return spans, err
+		return v, err
 	})
+	var locks lock.Set
 	out := make([]index.Source, 0, len(got)+len(silent))
 	for _, a := range got {
-		out = append(out, index.Source{Name: a.peer.Name, Spans: a.value})
+		out = append(out, index.Source{Name: a.peer.Name, Spans: a.value.spans})
+		locks, _ = locks.With(a.value.locks...)
 	}
 	for _, x := range silent {
 		out = append(out, index.Source{Name: x.peer.Name, Unknown: true})
 	}
-	return out
+	return out, locks
 }
 
 func spansFromProto(in []*nodepb.Span) ([]index.Span, error) {
@@ -152,7 +177,8 @@ func spansFromProto(in []*nodepb.Span) ([]index.Span, error) {
 // nearest finds the footage around a range that has none.
 func (s *Service) nearest(ctx context.Context, camera string, span stretch) *Nearest {
 	var n Nearest
-	for _, src := range s.spans(ctx, camera, stretch{0, math.MaxInt64}) {
+	sources, _ := s.spans(ctx, camera, stretch{0, math.MaxInt64})
+	for _, src := range sources {
 		for _, x := range src.Spans {
 			if x.EndNS <= span.startNS && (n.Before == nil || x.EndNS > n.Before.UnixNano()) {
 				n.Before = atOrNil(x.EndNS)

@@ -39,6 +39,9 @@ type commands struct {
 	Status statusCmd `cmd:"" help:"Cameras and copies: recording, behind by, protected until, disk."`
 	Export exportCmd `cmd:"" help:"Save a time range of a camera as MP4; goes on where it was interrupted."`
 	Verify verifyCmd `cmd:"" help:"Hash what is stored: against the index, and copies against each other."`
+	Lock   lockCmd   `cmd:"" help:"Protect a time range of a camera from retention, on all recorders: evidence."`
+	Locks  locksCmd  `cmd:"" help:"List what is locked, and on which recorders."`
+	Unlock unlockCmd `cmd:"" help:"Release a lock."`
 
 	Config  configCmd  `cmd:"" help:"Print a complete example of duet.yaml."`
 	Certs   certsCmd   `cmd:"" help:"Make the site's CA and the certificates of its nodes."`
