@@ -45,7 +45,12 @@ func (d *demo) show(ctx context.Context, w io.Writer) error {
 		case ctx.Err() != nil:
 			return nil
 		case tty:
-			scr.draw(d.head(true) + "\n" + v.tables(true) + d.processes(true) + d.next(v, true))
+			top, next := d.head(true)+"\n"+v.tables(true), d.next(v, true)
+			if all := top + d.processes(true) + next; scr.fits(all) {
+				scr.draw(all)
+			} else { // the recorders' table says who is down
+				scr.draw(top + next)
+			}
 		default:
 			if all := v.allRecording(); all && !recording {
 				recording = true

@@ -49,12 +49,23 @@ type screen struct {
 	lines int // drawn last
 }
 
-// draw replaces what was drawn before. What does not fit the terminal is cut off.
-func (s *screen) draw(text string) {
+func (s *screen) size() (width, height int) {
 	width, height, err := term.GetSize(s.fd)
 	if err != nil || width <= 0 || height <= 0 {
-		width, height = 120, 40
+		return 120, 40
 	}
+	return width, height
+}
+
+// fits reports whether the terminal has enough lines for a text.
+func (s *screen) fits(text string) bool {
+	_, height := s.size()
+	return strings.Count(strings.TrimRight(text, "\n"), "\n")+1 < height
+}
+
+// draw replaces what was drawn before. What does not fit the terminal is cut off.
+func (s *screen) draw(text string) {
+	width, height := s.size()
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	lines = lines[:min(len(lines), height-1)]
 	var b strings.Builder

@@ -179,7 +179,8 @@ func instant(ns int64) *time.Time {
 // tables renders the view; paint colours a word, or does not.
 func (v *siteView) tables(paint painter) string {
 	reasons := ""
-	t := newTable("CAMERA", "STATE", "TRACKS", "PRIMARY", "REDUNDANT", "COPIES", "PROTECTED UNTIL")
+	// What matters most is to the left: a narrow terminal shows no more.
+	t := newTable("CAMERA", "STATE", "COPIES", "PRIMARY", "REDUNDANT", "PROTECTED UNTIL", "TRACKS")
 	for _, c := range v.Cameras {
 		cells := map[string]string{}
 		for _, cp := range c.Copies {
@@ -196,8 +197,8 @@ func (v *siteView) tables(paint painter) string {
 		if c.Error != "" {
 			reasons += c.Name + ": " + c.Error + "\n"
 		}
-		t.row(c.Name, paint.by(map[bool]ansi{true: green, false: red}[c.State == "live"], c.State), shorten(joinTracks(c.Tracks), 24),
-			cells["primary"], cells["redundant"], paint.by(colour, copies), clockText(c.Protected))
+		t.row(c.Name, paint.by(map[bool]ansi{true: green, false: red}[c.State == "live"], c.State), paint.by(colour, copies),
+			cells["primary"], cells["redundant"], clockText(c.Protected), shorten(joinTracks(c.Tracks), 24))
 	}
 	out := t.String() + reasons + "\n"
 	t = newTable("RECORDER", "ROLE", "STATE", "DISK", ">USED", ">FREE", "ALARMS")
