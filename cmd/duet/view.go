@@ -222,7 +222,7 @@ func (c *copyView) text(paint painter) string {
 		colour = red
 	}
 	s := c.Recorder + " " + paint.by(colour, c.State)
-	if c.State != copyDown && c.Protected != nil {
+	if c.State != copyDown && c.State != copyStandby && c.Protected != nil {
 		s += fmt.Sprintf(" %.1f s", c.Behind)
 	}
 	return s
