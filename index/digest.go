@@ -59,6 +59,16 @@ func (d *Digest) Equal(o *Digest) bool { return d.Fragments == o.Fragments && d.
 // Add takes a fragment into the digest.
 func (d *Digest) Add(r *Ref) { d.add(r, 1) }
 
+// Join takes the fragments of another digest into d. One that is in both counts twice.
+func (d *Digest) Join(o *Digest) {
+	d.Fragments += o.Fragments
+	d.Repaired += o.Repaired
+	d.Bytes += o.Bytes
+	for i := range d.Sum {
+		d.Sum[i] += o.Sum[i]
+	}
+}
+
 func (d *Digest) add(r *Ref, sign int64) {
 	d.Fragments += sign
 	d.Bytes += sign * r.Size

@@ -43,6 +43,13 @@ func (d *disk) runCommitter(ctx context.Context, interval time.Duration, committ
 func (d *disk) commit() {
 	d.committing.begin()
 	defer d.committing.end()
+	defer func() {
+		d.commits.Add(1)
+		select {
+		case d.committed <- struct{}{}:
+		default:
+		}
+	}()
 	reopened, err := d.index.reopen()
 	if err != nil {
 		d.note(byCommitter, err)

@@ -51,6 +51,13 @@ type disk struct {
 	syncers int
 
 	queue chan *finished
+	// repairs is what was copied from other recorders: it is written when nothing is
+	// queued. ended is closed when the writer ends.
+	repairs chan *finished
+	ended   chan struct{}
+	// commits counts commits; committed has something in it after one.
+	commits   atomic.Uint64
+	committed chan struct{}
 	// wake tells the writer that there are condemned segments.
 	wake    chan struct{}
 	scratch []byte
@@ -79,6 +86,7 @@ func newDisk(o *Options, dir string, h *indexHandle, m *meters, queue int) *disk
 		every:   node.NewEvery(time.Second, o.Clock.Now),
 		restart: func([]*lane) {}, onFull: func() {}, present: func() error { return nil }, syncers: 8,
 		queue: make(chan *finished, queue), wake: make(chan struct{}, 1),
+		repairs: make(chan *finished), ended: make(chan struct{}), committed: make(chan struct{}, 1),
 		putting: busy{clock: o.Clock}, writing: busy{clock: o.Clock}, committing: busy{clock: o.Clock}, sweeping: busy{clock: o.Clock},
 		live: map[*segment]struct{}{}, lanes: map[*lane]struct{}{}, named: map[string]string{},
 		state: diskState{clock: o.Clock, state: diskGood},

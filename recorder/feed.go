@@ -86,6 +86,9 @@ type finished struct {
 	fragment   *media.Fragment
 	builder    *media.Builder
 	generation uint32
+	// once: it is tried once, and err says how that went.
+	once bool
+	err  error
 }
 
 func (f *finished) done() { f.lane.free <- f.builder }

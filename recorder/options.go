@@ -38,6 +38,8 @@ type Options struct {
 	Cameras []Camera
 	// Peers are the other recorders of the site.
 	Peers []Peer
+	// Repair says how what this recorder lacks is copied from them.
+	Repair Repair
 	// Retention of cameras that are no longer among Cameras.
 	Retention Retention
 
@@ -89,6 +91,9 @@ type Camera struct {
 	Proxies []string
 	// Role of this copy, primary or redundant; empty: the recorder's.
 	Role string
+	// Spare: it is recorded here only while the primary does not. What the primary has is
+	// then not copied, either.
+	Spare bool
 	// Retention of the camera.
 	Retention Retention
 }
@@ -159,6 +164,9 @@ func (o *Options) complete() error {
 		if c.Retention.Age < 0 || c.Retention.Bytes < 0 {
 			bad("camera %s: retention must not be negative", c.Name)
 		}
+	}
+	if o.Repair.Rate < 0 {
+		bad("repair at %d bytes per second: the rate must not be negative", o.Repair.Rate)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("recorder %s: %w", o.Name, err)

@@ -20,6 +20,7 @@ type Recorder struct {
 	every  *node.Every
 	slots  []*slot
 	peers  []*peer
+	repair *repairer // nil: nothing is repaired
 	// locks are the evidence locks, exchange what spreads them.
 	locks    *lockbook
 	exchange *exchange
@@ -69,6 +70,9 @@ func New(o Options) (*Recorder, error) {
 	}
 	if err := o.Registry.Register(collector{r}); err != nil {
 		return nil, errors.Join(fmt.Errorf("register the recorder's metrics: %w", err), r.Close())
+	}
+	if len(r.peers) > 0 && !o.Repair.Off {
+		r.repair = newRepairer(&repairShelf{r: r, lanes: map[laneKey]*lane{}}, &r.opts, r.peers)
 	}
 	r.connect()
 	return r, nil
@@ -161,6 +165,9 @@ func (r *Recorder) record(ctx context.Context) {
 	}
 	assigner.Go(func() { r.runAssigner(ctx) })
 	exchange.Go(func() { r.exchange.run(ctx) })
+	if r.repair != nil {
+		slots.Go(func() { r.repair.run(ctx) }) // with them, because it may wait for a disk
+	}
 	for _, s := range r.streams {
 		streams.Go(func() { s.run(ctx) })
 	}

@@ -144,6 +144,34 @@ func (s *server) Spans(_ context.Context, q *nodepb.SpansRequest) (*nodepb.Spans
 			out.Locks = append(out.Locks, lockToProto(&l))
 		}
 	}
+	repaired, err := vols.repaired(q.GetCamera(), q.GetStartNs(), q.GetEndNs())
+	if err != nil {
+		return nil, s.fail("list what was repaired of camera "+q.GetCamera(), err)
+	}
+	for _, x := range repaired {
+		out.Repaired = append(out.Repaired, &nodepb.Stretch{StartNs: x.StartNS, EndNs: x.EndNS})
+	}
+	return out, nil
+}
+
+// Digests implements nodepb.RecorderServer.
+func (s *server) Digests(_ context.Context, q *nodepb.FragmentsRequest) (*nodepb.DigestsReply, error) {
+	vols, err := s.volumes()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRange(q.GetStartNs(), q.GetEndNs()); err != nil {
+		return nil, err
+	}
+	digests, err := vols.digests(q.GetCamera(), q.GetStartNs(), q.GetEndNs())
+	if err != nil {
+		return nil, s.fail("digests of camera "+q.GetCamera(), err)
+	}
+	out := &nodepb.DigestsReply{Digests: make([]*nodepb.Digest, len(digests))}
+	for i := range digests {
+		d := &digests[i]
+		out.Digests[i] = &nodepb.Digest{HourNs: d.HourNS, Fragments: d.Fragments, Bytes: d.Bytes, Sum: d.Sum[:]}
+	}
 	return out, nil
 }
 

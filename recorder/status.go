@@ -65,6 +65,9 @@ func (r *Recorder) status() *nodepb.RecorderStatus {
 		c.Linked = c.Linked || f.counts.linked.Load()
 	}
 	for _, name := range slices.Sorted(maps.Keys(cameras)) {
+		if r.repair != nil {
+			cameras[name].Repair = r.repair.status(name)
+		}
 		out.Cameras = append(out.Cameras, cameras[name])
 	}
 	out.Alarms = r.alarms()
@@ -76,6 +79,7 @@ func (s *slot) diskStatus() *nodepb.Disk {
 	state, _, _ := s.status()
 	d := &nodepb.Disk{Path: s.place.Dir, State: state, QuotaBytes: uint64(s.place.Quota)}
 	if v := s.volume(); v != nil {
+		d.Id, d.Generation = v.held.identity.ID, v.held.identity.Generation
 		if u := v.disk.room.Load(); u != nil {
 			d.CapacityBytes, d.FreeBytes = u.TotalBytes, u.AvailBytes
 		}

@@ -177,7 +177,7 @@ func forget(s *index.Store, list []doomed) (went []doomed, err error) {
 			fragments += d.fragments
 			names = append(names, index.SegmentName{Camera: d.camera, Path: d.path})
 		}
-		if _, err := s.DeleteSegments(names); err != nil {
+		if _, err := s.ExpireSegments(names); err != nil {
 			return went, fmt.Errorf("delete segments: %w", err)
 		}
 		went = append(went, list[:len(names)]...)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/record"
 )
 
@@ -20,9 +21,17 @@ const (
 // again what fails. While it is stuck, builders do not come back, so the links are not
 // read.
 func (d *disk) runWriter(ctx context.Context, last <-chan struct{}) {
+	defer close(d.ended)
 	for {
+		repairs := d.repairs
+		if len(d.queue) > 0 {
+			repairs = nil // what is recorded goes first
+		}
 		select {
 		case fin := <-d.queue:
+			d.cutCondemned()
+			d.put(ctx, fin)
+		case fin := <-repairs:
 			d.cutCondemned()
 			d.put(ctx, fin)
 		case <-d.wake:
@@ -62,6 +71,10 @@ func (d *disk) put(ctx context.Context, fin *finished) {
 		}
 		d.meters.writeErrors.Inc()
 		d.note(byWriter, err)
+		if fin.once {
+			fin.err = err
+			return
+		}
 		if isFull(err) {
 			d.onFull()
 		}
@@ -81,7 +94,7 @@ func (d *disk) write(fin *finished) error {
 	}
 	end := progress{at: record.Position{Epoch: info.Epoch, Offset: info.End}, endNS: info.EndNS}
 	if !d.index.opening.Load() { // one that is being made anew will be told all the same
-		had, err := d.has(l, info.StartNS, index.Key{Epoch: info.Epoch, First: info.First}, info.End)
+		had, err := d.has(l, info)
 		if err != nil {
 			return err
 		}
@@ -166,21 +179,22 @@ func (d *disk) giveUp(s *segment, created bool, cause error) error {
 
 // has reports whether the index holds the fragment already: after a recovery, a feed
 // begins where the first hole is.
-func (d *disk) has(l *lane, startNS int64, key index.Key, end uint64) (bool, error) {
+func (d *disk) has(l *lane, info *media.Info) (bool, error) {
 	d.mu.Lock()
 	known := l.known
 	d.mu.Unlock()
-	if key.Epoch.Compare(known.Epoch) > 0 || key.Epoch == known.Epoch && end > known.Offset {
+	if info.Epoch.Compare(known.Epoch) > 0 || info.Epoch == known.Epoch && info.End > known.Offset {
 		return false, nil
 	}
-	ref, err := d.index.store().Lookup(l.feed.camera, startNS, key)
+	key := index.Key{Epoch: info.Epoch, First: info.First}
+	ref, err := d.index.store().Lookup(l.feed.camera, info.StartNS, key)
 	if errors.Is(err, index.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("look up fragment %d of camera %s: %w", key.First, l.feed.camera, err)
 	}
-	return ref.End >= end, nil
+	return !worse(&ref, &index.Ref{Info: *info}), nil
 }
 
 // cutCondemned takes away from condemned segments what is not durable. It must never be

@@ -1,0 +1,320 @@
+package recorder
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/media"
+	"github.com/duet-video/duet/internal/record"
+)
+
+const (
+	// goneAfter is how long a disk is gone or hangs before what it held counts as lacking:
+	// a cable that was pulled and put back must not copy a whole disk.
+	goneAfter = time.Minute
+	// putPatience is how long a disk may be at one write before repair goes elsewhere.
+	putPatience = 10 * time.Second
+)
+
+// errDisk is wrapped where a disk did not take what was copied.
+var errDisk = errors.New("the disk does not take it")
+
+// repairShelf is the recorder's side of repair. Of the copying goroutine.
+type repairShelf struct {
+	r *Recorder
+	// lanes are the ways of what is copied to the disks: files of their own.
+	lanes map[laneKey]*lane
+}
+
+type laneKey struct {
+	vol    *volume
+	camera string
+}
+
+// volumes are those that can be asked now; false: what is held cannot be told.
+func (h *repairShelf) volumes() (out volumes, ok bool) {
+	for _, s := range h.r.slots {
+		state, _, since := s.status()
+		away := state == diskGone || state == diskHung
+		switch v := s.serving(); {
+		case away && h.r.opts.Clock.Now().Sub(since) < goneAfter:
+			return nil, false
+		case away:
+		case v == nil || v.index.err() != nil:
+			return nil, false
+		default:
+			out = append(out, v)
+		}
+	}
+	return out, len(out) > 0
+}
+
+func (h *repairShelf) held() map[string]cameraStats {
+	if _, ok := h.volumes(); !ok {
+		return nil
+	}
+	out := map[string]cameraStats{}
+	for _, c := range h.r.opts.Cameras {
+		out[c.Name] = cameraStats{Camera: index.Camera{Name: c.Name}}
+	}
+	for _, s := range h.r.slots {
+		for name, c := range s.known() {
+			all, had := out[name]
+			if !had || all.Fragments == 0 || c.Fragments > 0 && c.StartNS < all.StartNS {
+				all.StartNS = c.StartNS
+			}
+			all.Name, all.EndNS = name, max(all.EndNS, c.EndNS)
+			all.Bytes, all.Fragments = all.Bytes+c.Bytes, all.Fragments+c.Fragments
+			all.HorizonNS = max(all.HorizonNS, c.HorizonNS)
+			if c.advanced.After(all.advanced) {
+				all.advanced = c.advanced
+			}
+			out[name] = all
+		}
+	}
+	return out
+}
+
+func (h *repairShelf) rule(camera string) copyRule {
+	c := copyRule{keep: h.r.opts.retention(camera)}
+	if s := h.target(camera); s != nil {
+		c.pressed = s.pressed()
+	}
+	if i := slices.IndexFunc(h.r.opts.Cameras, func(c Camera) bool { return c.Name == camera }); i >= 0 {
+		c.placed, c.spare = true, h.r.opts.Cameras[i].Spare
+	}
+	return c
+}
+
+// target returns the disk that a camera's copied fragments go to: where its newest
+// footage is, if that one is well; nil: none is.
+func (h *repairShelf) target(camera string) *slot {
+	var best *slot
+	var newest int64
+	for _, s := range h.r.slots {
+		v := s.serving()
+		if v == nil || v.index.err() != nil {
+			continue
+		}
+		if state, _, _ := s.status(); state != diskGood && state != diskSlow {
+			continue
+		}
+		if end := s.known()[camera].EndNS; best == nil || end > newest {
+			best, newest = s, end
+		}
+	}
+	return best
+}
+
+// pressed reports whether retention deletes for want of room, or is about to.
+func (s *slot) pressed() bool {
+	var used int64
+	for _, c := range s.known() {
+		used += c.Bytes
+	}
+	if q := s.place.Quota; q > 0 && used > q-q/32 {
+		return true
+	}
+	v := s.serving()
+	if v == nil {
+		return false
+	}
+	u := v.disk.room.Load()
+	return u != nil && int64(u.AvailBytes) < v.minFree(u)+v.minFree(u)/32
+}
+
+func (h *repairShelf) ageNow(newestNS int64) int64 {
+	return ageNow(h.r.opts.Clock.Now().UnixNano(), h.r.steadyNow(), newestNS)
+}
+
+var errNoVolume = errors.New("no disk can tell what it holds")
+
+func (h *repairShelf) digests(camera string, fromNS, toNS int64) ([]index.Digest, error) {
+	vols, ok := h.volumes()
+	if !ok {
+		return nil, errNoVolume
+	}
+	return vols.digests(camera, fromNS, toNS)
+}
+
+func (h *repairShelf) list(camera string, fromNS, toNS int64) ([]index.Ref, error) {
+	vols, ok := h.volumes()
+	if !ok {
+		return nil, errNoVolume
+	}
+	var out []index.Ref
+	for m, err := range vols.fragments(camera, fromNS, toNS) {
+		if err != nil {
+			return nil, err
+		}
+		if m.StartNS >= fromNS && m.StartNS < toNS {
+			out = append(out, m.Ref)
+		}
+	}
+	return out, nil
+}
+
+func (h *repairShelf) header(camera string, hash media.Hash) ([]byte, error) {
+	vols, ok := h.volumes()
+	if !ok {
+		return nil, errNoVolume
+	}
+	return vols.init(camera, hash)
+}
+
+func (h *repairShelf) blocked(camera string) string {
+	s := h.target(camera)
+	if s == nil {
+		return "no disk is well"
+	}
+	state, why, _ := s.status()
+	if state == diskSlow {
+		return "the disk is slow: " + why
+	}
+	if v := s.serving(); v != nil {
+		if err := v.disk.hasRoom(); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+// lane returns the way of a camera's copied fragments to a volume.
+func (h *repairShelf) lane(v *volume, camera string) *lane {
+	key := laneKey{v, camera}
+	l := h.lanes[key]
+	if l == nil {
+		f := newFeed(camera, "repair")
+		l = &lane{feed: f, free: make(chan *media.Builder, 1)}
+		// The index may hold anything: it is always asked before a write.
+		l.known = record.Position{Offset: math.MaxUint64}
+		for i := range l.known.Epoch {
+			l.known.Epoch[i] = 0xff
+		}
+		f.attach(l, progress{})
+		h.lanes[key] = l
+	}
+	return l
+}
+
+func (h *repairShelf) put(ctx context.Context, fragment *media.Fragment) error {
+	camera := fragment.Info.Camera
+	s := h.target(camera)
+	if s == nil {
+		return fmt.Errorf("%w: none is well", errDisk)
+	}
+	v := s.serving()
+	if v == nil {
+		return fmt.Errorf("%w: it is gone", errDisk)
+	}
+	l := h.lane(v, camera)
+	fin := &finished{lane: l, fragment: fragment, generation: l.feed.current(), once: true}
+	t := time.NewTimer(putPatience)
+	defer t.Stop()
+	select {
+	case v.disk.repairs <- fin:
+	case <-v.disk.ended:
+		return fmt.Errorf("%w: it is gone", errDisk)
+	case <-t.C:
+		return fmt.Errorf("%w: it is busy", errDisk)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case <-l.free:
+		return fin.err
+	case <-t.C:
+		delete(h.lanes, laneKey{v, camera}) // what is stuck stays with it
+		return fmt.Errorf("%w: it hangs", errDisk)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (h *repairShelf) settle(ctx context.Context, camera string) {
+	t := time.NewTimer(putPatience)
+	defer t.Stop()
+	for key, l := range h.lanes {
+		d := key.vol.disk
+		select {
+		case <-d.ended:
+			delete(h.lanes, key)
+			continue
+		default:
+		}
+		if key.camera != camera {
+			continue
+		}
+		d.mu.Lock()
+		if l.seg != nil {
+			l.seg.sealed, l.seg = true, nil
+		}
+		d.mu.Unlock()
+		// The commit that is under way may have begun before the last write.
+		for want := d.commits.Load() + 2; d.commits.Load() < want; {
+			select {
+			case <-d.committed:
+			case <-d.ended:
+				want = 0
+			case <-t.C:
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+	for _, s := range h.r.slots {
+		if v := s.serving(); v != nil {
+			s.refresh(v)
+		}
+	}
+}
+
+// digests returns the digests of what the volumes hold together. A fragment that two of
+// them hold counts twice.
+func (vs volumes) digests(camera string, startNS, endNS int64) ([]index.Digest, error) {
+	var out []index.Digest
+	for _, v := range vs {
+		list, err := v.index.store().Digests(camera, startNS, endNS)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range list {
+			i, had := slices.BinarySearchFunc(out, d.HourNS, func(d index.Digest, h int64) int { return cmp.Compare(d.HourNS, h) })
+			if had {
+				out[i].Join(&d)
+				continue
+			}
+			out = slices.Insert(out, i, d)
+		}
+	}
+	return out, nil
+}
+
+// repaired returns the stretches that were copied from other recorders, in order.
+func (vs volumes) repaired(camera string, startNS, endNS int64) ([]index.Stretch, error) {
+	var all []index.Stretch
+	for _, v := range vs {
+		list, err := v.index.store().Repaired(camera, startNS, endNS)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+	}
+	slices.SortFunc(all, func(a, b index.Stretch) int { return cmp.Compare(a.StartNS, b.StartNS) })
+	out := all[:0]
+	for _, x := range all {
+		if n := len(out); n > 0 && x.StartNS <= out[n-1].EndNS {
+			out[n-1].EndNS = max(out[n-1].EndNS, x.EndNS)
+			continue
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
