@@ -292,7 +292,7 @@ func overlapped(k *known, camera string, span stretch) error {
 // hasFootage refuses a lock on what nobody has.
 func (s *Service) hasFootage(ctx context.Context, camera string, span stretch) error {
 	var silent []string
-	sources, _ := s.spans(ctx, camera, span)
+	sources, _, _ := s.spans(ctx, camera, span)
 	for _, src := range sources {
 		if src.Unknown {
 			silent = append(silent, src.Name)

@@ -19,14 +19,15 @@ import (
 
 // Timeline is the answer of /v1/cameras/{camera}/timeline.
 type Timeline struct {
-	Camera  string        `json:"camera"`
-	Start   stamp         `json:"start"`
-	End     stamp         `json:"end"`
-	Spans   []SpanView    `json:"spans"`
-	Gaps    []GapView     `json:"gaps" doc:"What no recorder has."`
-	Unknown []UnknownView `json:"unknown" doc:"What no recorder that answered has, while others did not answer."`
-	Locked  []LockedView  `json:"locked" doc:"What evidence locks protect from retention."`
-	Future  *stamp        `json:"future,omitempty" doc:"From here to the end, footage is still to come."`
+	Camera   string         `json:"camera"`
+	Start    stamp          `json:"start"`
+	End      stamp          `json:"end"`
+	Spans    []SpanView     `json:"spans"`
+	Gaps     []GapView      `json:"gaps" doc:"What no recorder has."`
+	Unknown  []UnknownView  `json:"unknown" doc:"What no recorder that answered has, while others did not answer."`
+	Locked   []LockedView   `json:"locked" doc:"What evidence locks protect from retention."`
+	Repaired []RepairedView `json:"repaired" doc:"What a recorder has copied from another one: no gap, only a copy that came later."`
+	Future   *stamp         `json:"future,omitempty" doc:"From here to the end, footage is still to come."`
 }
 
 // SpanView is a stretch of footage without a missing record.
@@ -35,6 +36,13 @@ type SpanView struct {
 	End       stamp    `json:"end"`
 	Epoch     string   `json:"epoch" doc:"The camera session."`
 	Recorders []string `json:"recorders" doc:"Those that have it."`
+}
+
+// RepairedView is a stretch that a recorder has copied from another one.
+type RepairedView struct {
+	Start    stamp  `json:"start"`
+	End      stamp  `json:"end"`
+	Recorder string `json:"recorder" doc:"That has copied it."`
 }
 
 // GapView is a stretch that no recorder has.
@@ -75,13 +83,13 @@ func (s *Service) timeline(ctx context.Context, in *rangeInput) (t Timeline, err
 		return t, err
 	}
 	live, open := s.liveness(in.Camera, now)
-	sources, locks := s.spans(ctx, in.Camera, span)
+	sources, locks, repaired := s.spans(ctx, in.Camera, span)
 	res := index.Timeline(sources, index.Query{
 		StartNS: span.startNS, EndNS: span.endNS, NowNS: now.UnixNano(), LiveNS: live, OpenCause: open,
 	})
 	t = Timeline{
 		Camera: in.Camera, Start: at(span.startNS), End: at(span.endNS),
-		Spans: []SpanView{}, Gaps: []GapView{}, Unknown: []UnknownView{}, Locked: []LockedView{},
+		Spans: []SpanView{}, Gaps: []GapView{}, Unknown: []UnknownView{}, Locked: []LockedView{}, Repaired: repaired,
 	}
 	for _, x := range res.Spans {
 		t.Spans = append(t.Spans, SpanView{at(x.StartNS), at(x.EndNS), x.Epoch.String(), x.Recorders})
@@ -126,11 +134,13 @@ func (s *Service) liveness(camera string, now time.Time) (liveNS int64, open med
 	return math.MaxInt64, open
 }
 
-// spans asks the recorders for their coarse spans, and for the locks in force.
-func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]index.Source, lock.Set) {
+// spans asks the recorders for their coarse spans, for the locks in force, and for what
+// they have copied from each other.
+func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]index.Source, lock.Set, []RepairedView) {
 	type said struct {
-		spans []index.Span
-		locks []lock.Lock
+		spans    []index.Span
+		locks    []lock.Lock
+		repaired []*nodepb.Stretch
 	}
 	got, silent := ask(ctx, s.o.Deadlines.Answer, s.pool.holders(camera), func(ctx context.Context, p *peer) (said, error) {
 		var v said
@@ -141,21 +151,28 @@ func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]ind
 			}
 			if err == nil {
 				v.locks, err = locksFromProto(reply.GetLocks())
+				v.repaired = reply.GetRepaired()
 			}
 			return err
 		})
 		return v, err
 	})
 	var locks lock.Set
+	repaired := []RepairedView{}
 	out := make([]index.Source, 0, len(got)+len(silent))
 	for _, a := range got {
 		out = append(out, index.Source{Name: a.peer.Name, Spans: a.value.spans})
 		locks, _ = locks.With(a.value.locks...)
+		for _, x := range a.value.repaired {
+			if from, to := max(x.GetStartNs(), span.startNS), min(x.GetEndNs(), span.endNS); from < to {
+				repaired = append(repaired, RepairedView{at(from), at(to), a.peer.Name})
+			}
+		}
 	}
 	for _, x := range silent {
 		out = append(out, index.Source{Name: x.peer.Name, Unknown: true})
 	}
-	return out, locks
+	return out, locks, repaired
 }
 
 func spansFromProto(in []*nodepb.Span) ([]index.Span, error) {
@@ -177,7 +194,7 @@ func spansFromProto(in []*nodepb.Span) ([]index.Span, error) {
 // nearest finds the footage around a range that has none.
 func (s *Service) nearest(ctx context.Context, camera string, span stretch) *Nearest {
 	var n Nearest
-	sources, _ := s.spans(ctx, camera, stretch{0, math.MaxInt64})
+	sources, _, _ := s.spans(ctx, camera, stretch{0, math.MaxInt64})
 	for _, src := range sources {
 		for _, x := range src.Spans {
 			if x.EndNS <= span.startNS && (n.Before == nil || x.EndNS > n.Before.UnixNano()) {

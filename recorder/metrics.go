@@ -62,6 +62,12 @@ var (
 	descCapacity  = prometheus.NewDesc("duet_recorder_disk_capacity_bytes", "Size of the disk.", byDisk, nil)
 	descState     = prometheus.NewDesc("duet_recorder_disk_state", "1 for the state that the disk is in.", []string{"disk", "state"}, nil)
 	descCamera    = prometheus.NewDesc("duet_recorder_camera_info", "1 for the role of this copy of a camera.", []string{"camera", "role"}, nil)
+	descRepaired  = prometheus.NewDesc("duet_recorder_repaired_fragments_total", "Fragments copied from other recorders.", []string{"camera"}, nil)
+	descRepairedB = prometheus.NewDesc("duet_recorder_repaired_bytes_total", "Bytes of media copied from other recorders.", []string{"camera"}, nil)
+	descRepairBad = prometheus.NewDesc("duet_recorder_repair_failures_total", "Fragments that no other recorder gave when they were to be copied.", []string{"camera"}, nil)
+	descLacking   = prometheus.NewDesc("duet_recorder_lacking_fragments", "Fragments that other recorders hold and this one does not.", []string{"camera"}, nil)
+	descLackingB  = prometheus.NewDesc("duet_recorder_lacking_bytes", "Bytes of media that other recorders hold and this one does not.", []string{"camera"}, nil)
+	descComplete  = prometheus.NewDesc("duet_recorder_complete_until_seconds", "Capture time, Unix seconds, up to which this copy holds all that others hold.", []string{"camera"}, nil)
 	descAlarms    = prometheus.NewDesc("duet_recorder_alarms", "Alarms that are raised, by code.", []string{"code"}, nil)
 )
 
@@ -69,7 +75,7 @@ var (
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descRecords, descBytes, descFragments, descLost, descLinked, descAge, descStored, descStoredF,
-		descFree, descCapacity, descState, descCamera, descAlarms,
+		descFree, descCapacity, descState, descCamera, descRepaired, descRepairedB, descRepairBad, descLacking, descLackingB, descComplete, descAlarms,
 	} {
 		ch <- d
 	}
@@ -98,6 +104,16 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, cam := range s.GetCameras() {
 		send(descStored, prometheus.GaugeValue, float64(cam.GetBytesStored()), cam.GetCamera())
 		send(descStoredF, prometheus.GaugeValue, float64(cam.GetFragmentsStored()), cam.GetCamera())
+		if rep := cam.GetRepair(); rep != nil {
+			send(descRepaired, prometheus.CounterValue, float64(rep.GetRepairedFragments()), cam.GetCamera())
+			send(descRepairedB, prometheus.CounterValue, float64(rep.GetRepairedBytes()), cam.GetCamera())
+			send(descRepairBad, prometheus.CounterValue, float64(rep.GetFailures()), cam.GetCamera())
+			send(descLacking, prometheus.GaugeValue, float64(rep.GetLackingFragments()), cam.GetCamera())
+			send(descLackingB, prometheus.GaugeValue, float64(rep.GetLackingBytes()), cam.GetCamera())
+			if until := rep.GetCompleteUntilNs(); until > 0 {
+				send(descComplete, prometheus.GaugeValue, float64(until)/1e9, cam.GetCamera())
+			}
+		}
 		if cam.GetDurableEndNs() > 0 {
 			send(descAge, prometheus.GaugeValue, float64(now-cam.GetDurableEndNs())/1e9, cam.GetCamera())
 		}

@@ -71,13 +71,17 @@ func (b *syncBuffer) String() string {
 
 func start(t testing.TB, name, dir string, fsys vfs.FS, proxy string, cameras ...Camera) *running {
 	t.Helper()
+	return startWith(t, Options{Name: name, DataDir: dir, FS: fsys, Proxies: []Proxy{{Name: "p1", Address: proxy}}, Cameras: cameras})
+}
+
+func startWith(t testing.TB, o Options) *running {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	log := &syncBuffer{}
-	r, err := New(Options{
-		Name: name, Role: "primary", DataDir: dir, FS: fsys, SyncInterval: 10 * time.Millisecond, Listener: l,
-		Proxies: []Proxy{{Name: "p1", Address: proxy}}, Cameras: cameras, Log: zerolog.New(log).Level(zerolog.InfoLevel),
-	})
+	o.Role, o.SyncInterval, o.Listener = "primary", 10*time.Millisecond, l
+	o.Log = zerolog.New(log).Level(zerolog.InfoLevel)
+	r, err := New(o)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

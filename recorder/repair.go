@@ -35,7 +35,7 @@ const (
 	// newest footage of a camera is compared with that of a recorder, and compareAll how
 	// often all of it is, without anything having happened.
 	repairTick  = time.Second
-	compareEach = 3 * time.Second
+	compareEach = 2 * time.Second
 	compareAll  = 10 * time.Minute
 	// peerEach is how often another recorder is asked for its state.
 	peerEach    = time.Second
@@ -46,8 +46,8 @@ const (
 	repairAgain = 5 * time.Second
 	// idleAfter is how long a camera's newest footage has not advanced before what others
 	// have beyond it counts as lacking, and not as still on its way.
-	idleAfter = 8 * time.Second
-	// logConflicts: at most so often is a contradiction logged.
+	idleAfter = 6 * time.Second
+	// repairLog is how often at most the same trouble is logged.
 	repairLog = time.Minute
 )
 

@@ -135,7 +135,8 @@ func (r *repairer) status(camera string) *nodepb.RepairState {
 	}
 	out := &nodepb.RepairState{
 		CompleteUntilNs: s.completeNS, LackingFragments: uint64(s.fragments), LackingBytes: uint64(s.bytes),
-		RepairedFragments: uint64(s.repaired), RepairedBytes: uint64(s.repairedLen), Stopped: s.stopped,
+		RepairedFragments: uint64(s.repaired), RepairedBytes: uint64(s.repairedLen), Failures: uint64(s.failed),
+		Stopped: s.stopped,
 	}
 	if s.fragments == 0 && s.bytes == 0 {
 		return out

@@ -28,7 +28,10 @@ func (c *recorderCmd) Run(a *app) error {
 		ServerTLS:    env.creds.ServerConfig(),
 		ClientTLS:    env.creds.ClientConfig(""),
 		Log:          env.log,
-		Registry:     env.reg,
+		Repair: recorder.Repair{
+			Off: env.site.Repair.Order == "off", OldestFirst: env.site.Repair.Order == "oldest", Rate: int64(env.site.Repair.Rate),
+		},
+		Registry: env.reg,
 	}
 	dirs := make([]string, 0, len(r.Data))
 	for _, d := range r.Data {
@@ -56,7 +59,7 @@ func (c *recorderCmd) Run(a *app) error {
 		}
 		keep := env.site.RetentionOf(cam)
 		o.Cameras = append(o.Cameras, recorder.Camera{
-			Name: cam.Name, Role: role, Proxies: proxiesOf(cam),
+			Name: cam.Name, Role: role, Proxies: proxiesOf(cam), Spare: role == "redundant" && cam.Copies == "spare",
 			Retention: recorder.Retention{Age: time.Duration(keep.Age), Bytes: int64(keep.Bytes)},
 		})
 	}

@@ -249,6 +249,10 @@ func (c *Config) checkTimes(r *report) {
 	between("fragment.max", c.Fragment.Max, minFragment, maxFragment)
 	between("segment.duration", c.Segment.Duration, time.Second, maxSegmentDuration)
 	between("sync.interval", c.Sync.Interval, minSyncInterval, maxSyncInterval)
+	if c.Repair.Rate < minRepairRate {
+		r.add(c.nearest("repair.rate"), 0, "repair.rate",
+			"%s per second is less than 64KiB: nothing would get done; to copy nothing, set order: off", c.Repair.Rate)
+	}
 	if c.Fragment.Min > c.Fragment.Max {
 		r.add(c.nearest("fragment.min"), 0, "fragment.min", "%s is more than fragment.max, %s", c.Fragment.Min, c.Fragment.Max)
 	}

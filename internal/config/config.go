@@ -18,6 +18,7 @@ type Config struct {
 	Fragment  Fragment   `yaml:"fragment"`
 	Segment   Segment    `yaml:"segment"`
 	Sync      Sync       `yaml:"sync"`
+	Repair    Repair     `yaml:"repair"`
 	TLS       TLS        `yaml:"tls"`
 	Readers   []Reader   `yaml:"readers" validate:"dive"`
 
@@ -113,6 +114,13 @@ type Sync struct {
 	Interval Duration `yaml:"interval"`
 }
 
+// Repair says how a recorder copies what it lacks from others.
+type Repair struct {
+	// Rate is in bytes per second.
+	Rate  Bytes  `yaml:"rate"`
+	Order string `yaml:"order" validate:"oneof=newest oldest off"`
+}
+
 // TLS is where certificates are.
 type TLS struct {
 	Dir string `yaml:"dir" validate:"required"`
@@ -141,6 +149,9 @@ const (
 	minSyncInterval        = 10 * time.Millisecond
 	maxSyncInterval        = time.Minute
 	defaultTLSDir          = "tls"
+	defaultRepairRate      = 32 << 20
+	minRepairRate          = 64 << 10
+	defaultRepairOrder     = "newest"
 )
 
 func defaults() *Config {
@@ -150,6 +161,7 @@ func defaults() *Config {
 		Fragment: Fragment{Min: Duration(defaultFragmentMin), Max: Duration(defaultFragmentMax)},
 		Segment:  Segment{Duration: Duration(defaultSegmentDuration)},
 		Sync:     Sync{Interval: Duration(defaultSyncInterval)},
+		Repair:   Repair{Rate: defaultRepairRate, Order: defaultRepairOrder},
 		TLS:      TLS{Dir: defaultTLSDir},
 	}
 }

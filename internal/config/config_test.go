@@ -120,6 +120,8 @@ func TestEachProblemIsOneLineWithItsPlace(t *testing.T) {
 		"fragment past the log":     {"retention: {age: 30d}", "fragment: {max: 30s}", 12, `fragment.max: 30s does not fit into log.seconds, 20`},
 		"fragment.min > max":        {"retention: {age: 30d}", "fragment: {min: 11s}", 12, `fragment.min: 11s is more than fragment.max, 10s`},
 		"segment too short":         {"retention: {age: 30d}", "segment: {duration: 5s}", 12, `segment.duration: 5s is less than fragment.max, 10s`},
+		"a repair rate of 0":        {"retention: {age: 30d}", "repair: {rate: 0}", 12, `repair.rate: 0 B per second is less than 64KiB`},
+		"repair order":              {"retention: {age: 30d}", "repair: {order: newst}", 12, `repair.order: "newst" is not one of newest, oldest, off: did you mean "newest"?`},
 		"log over total":            {"retention: {age: 30d}", "log: {bytes: 3GiB}", 12, `log.bytes: 3.2 GB for one camera is more than log.total, 2.1 GB`},
 		"empty password":            {`"geheim"`, `""`, 14, `readers[0].password: missing`},
 		"user twice":                {"  - {user: vms, password: \"geheim\"}\n", "  - {user: vms, password: \"geheim\"}\n  - {user: vms, password: x}\n", 15, `readers[1].user: "vms" is also the user of readers[0]`},

@@ -2177,7 +2177,8 @@ type RepairState struct {
 	RemainingNs       int64  `protobuf:"varint,5,opt,name=remaining_ns,json=remainingNs,proto3" json:"remaining_ns,omitempty"`                   // how long that takes at this rate; 0: nothing to do, or not known
 	RepairedFragments uint64 `protobuf:"varint,6,opt,name=repaired_fragments,json=repairedFragments,proto3" json:"repaired_fragments,omitempty"` // since the recorder started
 	RepairedBytes     uint64 `protobuf:"varint,7,opt,name=repaired_bytes,json=repairedBytes,proto3" json:"repaired_bytes,omitempty"`
-	Stopped           string `protobuf:"bytes,8,opt,name=stopped,proto3" json:"stopped,omitempty"` // why nothing is copied although something is lacking; empty: it is
+	Failures          uint64 `protobuf:"varint,9,opt,name=failures,proto3" json:"failures,omitempty"` // fragments that no recorder gave when they were to be copied
+	Stopped           string `protobuf:"bytes,8,opt,name=stopped,proto3" json:"stopped,omitempty"`    // why nothing is copied although something is lacking; empty: it is
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -2257,6 +2258,13 @@ func (x *RepairState) GetRepairedFragments() uint64 {
 func (x *RepairState) GetRepairedBytes() uint64 {
 	if x != nil {
 		return x.RepairedBytes
+	}
+	return 0
+}
+
+func (x *RepairState) GetFailures() uint64 {
+	if x != nil {
+		return x.Failures
 	}
 	return 0
 }
@@ -2456,7 +2464,7 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\x12\x10\n" +
 	"\x03sum\x18\x04 \x03(\x06R\x03sum\">\n" +
 	"\fDigestsReply\x12.\n" +
-	"\adigests\x18\x01 \x03(\v2\x14.duet.node.v1.DigestR\adigests\"\xc8\x02\n" +
+	"\adigests\x18\x01 \x03(\v2\x14.duet.node.v1.DigestR\adigests\"\xe4\x02\n" +
 	"\vRepairState\x12*\n" +
 	"\x11complete_until_ns\x18\x01 \x01(\x03R\x0fcompleteUntilNs\x12+\n" +
 	"\x11lacking_fragments\x18\x02 \x01(\x04R\x10lackingFragments\x12#\n" +
@@ -2464,7 +2472,8 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x10bytes_per_second\x18\x04 \x01(\x04R\x0ebytesPerSecond\x12!\n" +
 	"\fremaining_ns\x18\x05 \x01(\x03R\vremainingNs\x12-\n" +
 	"\x12repaired_fragments\x18\x06 \x01(\x04R\x11repairedFragments\x12%\n" +
-	"\x0erepaired_bytes\x18\a \x01(\x04R\rrepairedBytes\x12\x18\n" +
+	"\x0erepaired_bytes\x18\a \x01(\x04R\rrepairedBytes\x12\x1a\n" +
+	"\bfailures\x18\t \x01(\x04R\bfailures\x12\x18\n" +
 	"\astopped\x18\b \x01(\tR\astopped2\x82\x05\n" +
 	"\bRecorder\x12C\n" +
 	"\x06Status\x12\x1b.duet.node.v1.StatusRequest\x1a\x1c.duet.node.v1.RecorderStatus\x12K\n" +
