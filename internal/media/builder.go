@@ -226,8 +226,5 @@ func (b *Builder) Size() int {
 	return n
 }
 
-// Empty reports whether no record was pushed since Begin.
-func (b *Builder) Empty() bool { return b.empty }
-
 // Next returns the offset that the next Push has to have.
 func (b *Builder) Next() uint64 { return b.next }
