@@ -78,7 +78,10 @@ func (d *disk) commit() {
 		}
 	}
 	if len(lost) > 0 {
+		lost = d.kin(lost, groups, done)
+		good = slices.DeleteFunc(good, func(g *group) bool { return slices.Contains(lost, g.seg.lane) })
 		d.condemn(lost)
+		d.forget(groups, good)
 		for _, l := range lost {
 			delete(done, l)
 		}
@@ -93,6 +96,7 @@ func (d *disk) commit() {
 		d.note(byCommitter, errors.Join(problem, err))
 		return
 	}
+	d.forget(good, nil)
 	d.closeSealed(good)
 	if len(good) > 0 {
 		d.wrote.Store(d.clock.Mono())
@@ -102,6 +106,46 @@ func (d *disk) commit() {
 	}
 	if problem != nil || reopened || len(groups) > 0 {
 		d.note(byCommitter, problem)
+	}
+}
+
+// kin returns the lanes that were lost and all others of their cameras: a fragment that one
+// lane has written is not written again by another, which counts on it.
+func (d *disk) kin(lost []*lane, groups []*group, done map[*lane]progress) []*lane {
+	var cameras []string
+	for _, l := range lost {
+		cameras = append(cameras, l.feed.camera)
+	}
+	add := func(l *lane) {
+		if slices.Contains(cameras, l.feed.camera) && !slices.Contains(lost, l) {
+			lost = append(lost, l)
+		}
+	}
+	for _, g := range groups {
+		add(g.seg.lane)
+	}
+	for l := range done {
+		add(l)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for l := range d.lanes {
+		add(l)
+	}
+	for s := range d.live {
+		add(s.lane)
+	}
+	return lost
+}
+
+// forget takes the fragments of groups out of fresh, but for those of the groups in keep.
+func (d *disk) forget(groups, keep []*group) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, g := range groups {
+		if !slices.Contains(keep, g) {
+			d.noLongerFresh(g.refs)
+		}
 	}
 }
 
@@ -171,6 +215,7 @@ func (d *disk) condemn(lanes []*lane) {
 	}
 	for s := range d.live {
 		if slices.Contains(lanes, s.lane) {
+			d.noLongerFresh(s.refs)
 			s.condemned, s.sealed, s.refs = true, true, nil
 			d.condemned = append(d.condemned, s)
 			delete(d.live, s)

@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/rs/zerolog"
 
+	"github.com/duet-video/duet/index"
 	"github.com/duet-video/duet/internal/clock"
 	"github.com/duet-video/duet/internal/node"
 )
@@ -69,8 +70,10 @@ type disk struct {
 	live      map[*segment]struct{} // open, or not wholly durable
 	lanes     map[*lane]struct{}    // those with progress that is not durable
 	condemned []*segment
-	left      []*lane           // their files are complete: nothing comes any more
-	named     map[string]string // by camera: its newest directory whose name is durable
+	// fresh are the fragments that are written and not in the index yet.
+	fresh map[freshKey]index.Ref
+	left  []*lane           // their files are complete: nothing comes any more
+	named map[string]string // by camera: its newest directory whose name is durable
 
 	// wrote is when a commit made something durable last, monotonic.
 	wrote atomic.Int64
@@ -86,6 +89,7 @@ func newDisk(o *Options, dir string, h *indexHandle, m *meters, queue int) *disk
 		every:   node.NewEvery(time.Second, o.Clock.Now),
 		restart: func([]*lane) {}, onFull: func() {}, present: func() error { return nil }, syncers: 8,
 		queue: make(chan *finished, queue), wake: make(chan struct{}, 1),
+		fresh:   map[freshKey]index.Ref{},
 		repairs: make(chan *finished), ended: make(chan struct{}), committed: make(chan struct{}, 1),
 		putting: busy{clock: o.Clock}, writing: busy{clock: o.Clock}, committing: busy{clock: o.Clock}, sweeping: busy{clock: o.Clock},
 		live: map[*segment]struct{}{}, lanes: map[*lane]struct{}{}, named: map[string]string{},

@@ -147,7 +147,6 @@ func (g *rig) feed(camera string) *feed {
 			g.disk.put(g.t.Context(), fin)
 			g.steps()
 		})
-		f.lane.known = g.disk.index.store().Position(camera)
 		g.feeds[camera] = f
 	}
 	return f

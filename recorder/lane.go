@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/duet-video/duet/internal/media"
-	"github.com/duet-video/duet/internal/record"
 )
 
 const (
@@ -33,8 +32,6 @@ type lane struct {
 
 	// Guarded by the disk's mu:
 
-	// known is a position before which the volume's index may hold fragments already.
-	known record.Position
 	// seg is the segment that the fragments go to, written what is in it or need not be,
 	// though not durable yet.
 	seg     *segment

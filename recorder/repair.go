@@ -53,9 +53,10 @@ const (
 
 // repairHost is the recorder as repair sees it.
 type repairHost interface {
-	// held returns what is held of every camera, and since when its position has not
-	// advanced; nil while that cannot be told. From memory.
-	held() map[string]cameraStats
+	// held returns what is held of every camera; nil while that cannot be told. From memory.
+	held() map[string]index.Camera
+	// settled returns the time before which nothing of a camera is on its way any more.
+	settled(camera string, have index.Camera) int64
 	// rule says what of a camera is wanted.
 	rule(camera string) copyRule
 	// ageNow is the time by which ages are told, given the end of the newest footage
@@ -90,7 +91,6 @@ type repairer struct {
 
 	// tasks is what is known to differ, by camera and hour. Of the copying goroutine.
 	tasks map[taskKey]*task
-	began time.Time
 
 	mu     sync.Mutex
 	states map[string]*repairState
@@ -141,7 +141,7 @@ func newRepairer(host repairHost, o *Options, peers []*peer) *repairer {
 	r := &repairer{
 		host: host, clock: o.Clock, log: o.Log, every: node.NewEvery(repairLog, o.Clock.Now),
 		newest: !o.Repair.OldestFirst, wake: make(chan struct{}, 1),
-		tasks: map[taskKey]*task{}, states: map[string]*repairState{}, began: o.Clock.Now(),
+		tasks: map[taskKey]*task{}, states: map[string]*repairState{},
 		pace: newPace(o.Clock, cmp.Or(o.Repair.Rate, defaultRepairRate)),
 	}
 	for _, p := range peers {
@@ -257,7 +257,7 @@ func (r *repairer) compareAll(ctx context.Context) {
 	}
 	age := r.host.ageNow(newest)
 	for name := range cameras {
-		from, to := r.host.rule(name).bounds(held[name].Camera, age, r.settled(held[name]))
+		from, to := r.host.rule(name).bounds(held[name], age, r.host.settled(name, held[name]))
 		for _, s := range r.sources {
 			if ctx.Err() != nil {
 				return
@@ -269,19 +269,6 @@ func (r *repairer) compareAll(ctx context.Context) {
 		r.drop(name, from)
 		r.publish(name, held[name])
 	}
-}
-
-// settled returns the time before which nothing of a camera is on its way any more.
-func (r *repairer) settled(c cameraStats) int64 {
-	since := c.advanced
-	if since.IsZero() {
-		since = r.began
-	}
-	now := r.clock.Now()
-	if now.Sub(since) < idleAfter {
-		return c.EndNS
-	}
-	return max(c.EndNS, now.Add(-idleAfter).UnixNano())
 }
 
 // compare compares one camera with one recorder and makes tasks of what differs.

@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
 	"github.com/duet-video/duet/index"
 	"github.com/duet-video/duet/internal/media"
-	"github.com/duet-video/duet/internal/record"
 )
 
 const (
@@ -30,6 +28,7 @@ type repairShelf struct {
 	r *Recorder
 	// lanes are the ways of what is copied to the disks: files of their own.
 	lanes map[laneKey]*lane
+	moves map[string]motion
 }
 
 type laneKey struct {
@@ -55,30 +54,67 @@ func (h *repairShelf) volumes() (out volumes, ok bool) {
 	return out, len(out) > 0
 }
 
-func (h *repairShelf) held() map[string]cameraStats {
+func (h *repairShelf) held() map[string]index.Camera {
 	if _, ok := h.volumes(); !ok {
 		return nil
 	}
-	out := map[string]cameraStats{}
+	out := map[string]index.Camera{}
 	for _, c := range h.r.opts.Cameras {
-		out[c.Name] = cameraStats{Camera: index.Camera{Name: c.Name}}
+		out[c.Name] = index.Camera{Name: c.Name}
 	}
 	for _, s := range h.r.slots {
 		for name, c := range s.known() {
-			all, had := out[name]
-			if !had || all.Fragments == 0 || c.Fragments > 0 && c.StartNS < all.StartNS {
+			all := out[name]
+			if c.Fragments > 0 && (all.Fragments == 0 || c.StartNS < all.StartNS) {
 				all.StartNS = c.StartNS
 			}
 			all.Name, all.EndNS = name, max(all.EndNS, c.EndNS)
 			all.Bytes, all.Fragments = all.Bytes+c.Bytes, all.Fragments+c.Fragments
 			all.HorizonNS = max(all.HorizonNS, c.HorizonNS)
-			if c.advanced.After(all.advanced) {
-				all.advanced = c.advanced
-			}
 			out[name] = all
 		}
 	}
 	return out
+}
+
+// motion is when records of a camera came in last.
+type motion struct {
+	records uint64
+	at      int64 // by the clock that does not step
+}
+
+// settled: while records come in, what the proxy has sent, or has said to be lost, up to
+// what is durable. A feed that was rewound says nothing before it is durable again. When
+// no records come in for a while, everything that is not quite new.
+func (h *repairShelf) settled(camera string, have index.Camera) int64 {
+	at, linked := have.EndNS, false
+	var records uint64
+	for _, f := range h.r.allFeeds() {
+		if f.camera != camera {
+			continue
+		}
+		n := f.counts.records.Load()
+		records += n
+		if !f.counts.linked.Load() {
+			continue
+		}
+		if durable, endNS := f.state(); n > 0 || !durable.IsZero() {
+			at, linked = min(at, endNS), true
+		}
+	}
+	now := h.r.opts.Clock.Mono()
+	m, ok := h.moves[camera]
+	if !ok || m.records != records {
+		m = motion{records, now}
+		h.moves[camera] = m
+	}
+	if idle := now-m.at >= int64(idleAfter); idle {
+		return max(have.EndNS, h.r.opts.Clock.Now().Add(-idleAfter).UnixNano())
+	}
+	if !linked {
+		return have.EndNS
+	}
+	return at
 }
 
 func (h *repairShelf) rule(camera string) copyRule {
@@ -192,11 +228,6 @@ func (h *repairShelf) lane(v *volume, camera string) *lane {
 	if l == nil {
 		f := newFeed(camera, "repair")
 		l = &lane{feed: f, free: make(chan *media.Builder, 1)}
-		// The index may hold anything: it is always asked before a write.
-		l.known = record.Position{Offset: math.MaxUint64}
-		for i := range l.known.Epoch {
-			l.known.Epoch[i] = 0xff
-		}
 		f.attach(l, progress{})
 		h.lanes[key] = l
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/duet-video/duet/index"
 	"github.com/duet-video/duet/internal/clock"
 	"github.com/duet-video/duet/internal/nodepb"
 )
@@ -81,7 +82,7 @@ func (r *repairer) fail(camera string) {
 }
 
 // publish makes known how a camera stands.
-func (r *repairer) publish(camera string, held cameraStats) {
+func (r *repairer) publish(camera string, held index.Camera) {
 	complete := int64(math.MaxInt64)
 	known := len(r.sources) > 0
 	for _, s := range r.sources {

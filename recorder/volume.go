@@ -123,10 +123,6 @@ func (v *volume) lane(f *feed) *lane {
 		v.lanes[f] = l
 	}
 	v.mu.Unlock()
-	held, _ := v.index.store().Camera(f.camera)
-	v.disk.mu.Lock()
-	l.known = held.Position
-	v.disk.mu.Unlock()
 	return l
 }
 

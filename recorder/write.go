@@ -152,7 +152,9 @@ func (d *disk) write(fin *finished) error {
 		return nil
 	}
 	s.size += n
-	s.refs = append(s.refs, index.Ref{Info: *info, Segment: s.path, At: at})
+	ref := index.Ref{Info: *info, Segment: s.path, At: at}
+	s.refs = append(s.refs, ref)
+	d.fresh[freshKey{f.camera, ref.Key()}] = ref
 	l.seg, l.written = s, end
 	d.live[s] = struct{}{}
 	d.lanes[l] = struct{}{}
@@ -177,16 +179,37 @@ func (d *disk) giveUp(s *segment, created bool, cause error) error {
 	return nil
 }
 
-// has reports whether the index holds the fragment already: after a recovery, a feed
-// begins where the first hole is.
+// freshKey names a fragment that is not in the index yet.
+type freshKey struct {
+	camera string
+	index.Key
+}
+
+// noLongerFresh forgets fragments that are in the index by now, or never will be. With mu held.
+func (d *disk) noLongerFresh(refs []index.Ref) {
+	for i := range refs {
+		key := freshKey{refs[i].Camera, refs[i].Key()}
+		if r, ok := d.fresh[key]; ok && r.Segment == refs[i].Segment && r.At == refs[i].At {
+			delete(d.fresh, key)
+		}
+	}
+}
+
+// has reports whether the fragment is in the index already, or will be with the next
+// commit: after a recovery a feed begins where the first hole is, and repair may have
+// filled that.
 func (d *disk) has(l *lane, info *media.Info) (bool, error) {
+	key := index.Key{Epoch: info.Epoch, First: info.First}
 	d.mu.Lock()
-	known := l.known
+	fresh, ok := d.fresh[freshKey{l.feed.camera, key}]
 	d.mu.Unlock()
-	if info.Epoch.Compare(known.Epoch) > 0 || info.Epoch == known.Epoch && info.End > known.Offset {
+	if ok && !worse(&fresh, &index.Ref{Info: *info}) {
+		return true, nil
+	}
+	newest := d.index.store().Position(l.feed.camera)
+	if info.Epoch.Compare(newest.Epoch) > 0 || info.Epoch == newest.Epoch && info.End > newest.Offset {
 		return false, nil
 	}
-	key := index.Key{Epoch: info.Epoch, First: info.First}
 	ref, err := d.index.store().Lookup(l.feed.camera, info.StartNS, key)
 	if errors.Is(err, index.ErrNotFound) {
 		return false, nil
