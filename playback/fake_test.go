@@ -279,13 +279,13 @@ func (f *fakeRecorder) Spans(_ context.Context, r *nodepb.SpansRequest) (*nodepb
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, l := range f.locks.Active(r.Camera) {
-		reply.Locks = append(reply.Locks, lockToProto(&l))
+		reply.Locks = append(reply.Locks, l.ToProto())
 	}
 	return reply, nil
 }
 
 func (f *fakeRecorder) ExchangeLocks(_ context.Context, r *nodepb.ExchangeLocksRequest) (*nodepb.ExchangeLocksReply, error) {
-	locks, err := locksFromProto(r.Locks)
+	locks, err := lock.FromProto(r.Locks)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -294,7 +294,7 @@ func (f *fakeRecorder) ExchangeLocks(_ context.Context, r *nodepb.ExchangeLocksR
 	f.locks, _ = f.locks.With(locks...)
 	out := &nodepb.ExchangeLocksReply{}
 	for _, l := range f.locks.All() {
-		out.Locks = append(out.Locks, lockToProto(&l))
+		out.Locks = append(out.Locks, l.ToProto())
 	}
 	return out, nil
 }

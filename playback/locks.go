@@ -110,7 +110,7 @@ type known struct {
 func (s *Service) exchangeLocks(ctx context.Context, locks ...lock.Lock) (known, error) {
 	q := &nodepb.ExchangeLocksRequest{}
 	for _, l := range locks {
-		q.Locks = append(q.Locks, lockToProto(&l))
+		q.Locks = append(q.Locks, l.ToProto())
 	}
 	got, silent := ask(ctx, lockDeadline, s.pool.recorders, func(ctx context.Context, p *peer) (lock.Set, error) {
 		var set lock.Set
@@ -119,7 +119,7 @@ func (s *Service) exchangeLocks(ctx context.Context, locks ...lock.Lock) (known,
 			if err != nil {
 				return err
 			}
-			list, err := locksFromProto(reply.GetLocks())
+			list, err := lock.FromProto(reply.GetLocks())
 			set, _ = lock.Set{}.With(list...)
 			return err
 		})
@@ -341,26 +341,4 @@ func (s *Service) hasLockRoom(ctx context.Context, camera string, span stretch) 
 		Type: problemLocksFull, Status: http.StatusInsufficientStorage, Title: "Locks would fill a disk",
 		Detail: "Recording would soon have no room: " + strings.Join(full, "; ") + ". Lock a shorter range, release other locks, or give the recorder more disk.",
 	}
-}
-
-func lockToProto(l *lock.Lock) *nodepb.Lock {
-	return &nodepb.Lock{
-		Id: l.ID, Camera: l.Camera, StartNs: l.StartNS, EndNs: l.EndNS, Reason: l.Reason, By: l.By,
-		CreatedNs: l.CreatedNS, ReleasedNs: l.ReleasedNS, ReleasedBy: l.ReleasedBy,
-	}
-}
-
-// locksFromProto checks what a recorder says.
-func locksFromProto(in []*nodepb.Lock) ([]lock.Lock, error) {
-	out := make([]lock.Lock, len(in))
-	for i, m := range in {
-		out[i] = lock.Lock{
-			ID: m.GetId(), Camera: m.GetCamera(), StartNS: m.GetStartNs(), EndNS: m.GetEndNs(), Reason: m.GetReason(), By: m.GetBy(),
-			CreatedNS: m.GetCreatedNs(), ReleasedNS: m.GetReleasedNs(), ReleasedBy: m.GetReleasedBy(),
-		}
-		if err := out[i].Check(); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
 }

@@ -150,7 +150,7 @@ func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]ind
 				v.spans, err = spansFromProto(reply.GetSpans())
 			}
 			if err == nil {
-				v.locks, err = locksFromProto(reply.GetLocks())
+				v.locks, err = lock.FromProto(reply.GetLocks())
 				v.repaired = reply.GetRepaired()
 			}
 			return err

@@ -126,7 +126,7 @@ func (x *exchange) locks(ctx context.Context, p *peer) error {
 	if string(reply.GetDigest()) == string(digest[:]) {
 		return x.r.locks.add(ctx) // what a data directory lacks
 	}
-	theirs, err := locksFromProto(reply.GetLocks())
+	theirs, err := lock.FromProto(reply.GetLocks())
 	if err != nil {
 		return fmt.Errorf("locks of recorder %s: %w", p.Name, err)
 	}
@@ -164,7 +164,7 @@ func (x *exchange) tell(ctx context.Context, p *peer, known, mine lock.Set) erro
 		if _, news := known.With(l); !news {
 			continue
 		}
-		m := lockToProto(&l)
+		m := l.ToProto()
 		n := len(l.Reason) + len(l.By) + len(l.ReleasedBy) + len(l.Camera) + 128
 		if size+n > exchangeBytes {
 			if err := send(); err != nil {
@@ -178,7 +178,7 @@ func (x *exchange) tell(ctx context.Context, p *peer, known, mine lock.Set) erro
 
 // ExchangeLocks implements nodepb.RecorderServer.
 func (s *server) ExchangeLocks(ctx context.Context, q *nodepb.ExchangeLocksRequest) (*nodepb.ExchangeLocksReply, error) {
-	locks, err := locksFromProto(q.GetLocks())
+	locks, err := lock.FromProto(q.GetLocks())
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -195,29 +195,7 @@ func (s *server) ExchangeLocks(ctx context.Context, q *nodepb.ExchangeLocksReque
 		return out, nil
 	}
 	for _, l := range set.All() {
-		out.Locks = append(out.Locks, lockToProto(&l))
-	}
-	return out, nil
-}
-
-func lockToProto(l *lock.Lock) *nodepb.Lock {
-	return &nodepb.Lock{
-		Id: l.ID, Camera: l.Camera, StartNs: l.StartNS, EndNs: l.EndNS, Reason: l.Reason, By: l.By,
-		CreatedNs: l.CreatedNS, ReleasedNs: l.ReleasedNS, ReleasedBy: l.ReleasedBy,
-	}
-}
-
-// locksFromProto checks what another node says.
-func locksFromProto(in []*nodepb.Lock) ([]lock.Lock, error) {
-	out := make([]lock.Lock, len(in))
-	for i, m := range in {
-		out[i] = lock.Lock{
-			ID: m.GetId(), Camera: m.GetCamera(), StartNS: m.GetStartNs(), EndNS: m.GetEndNs(), Reason: m.GetReason(), By: m.GetBy(),
-			CreatedNS: m.GetCreatedNs(), ReleasedNS: m.GetReleasedNs(), ReleasedBy: m.GetReleasedBy(),
-		}
-		if err := out[i].Check(); err != nil {
-			return nil, err
-		}
+		out.Locks = append(out.Locks, l.ToProto())
 	}
 	return out, nil
 }

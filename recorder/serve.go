@@ -141,7 +141,7 @@ func (s *server) Spans(_ context.Context, q *nodepb.SpansRequest) (*nodepb.Spans
 	}
 	for _, l := range s.r.locks.current().Active(q.GetCamera()) {
 		if l.Overlaps(q.GetStartNs(), q.GetEndNs()) {
-			out.Locks = append(out.Locks, lockToProto(&l))
+			out.Locks = append(out.Locks, l.ToProto())
 		}
 	}
 	repaired, err := vols.repaired(q.GetCamera(), q.GetStartNs(), q.GetEndNs())
