@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	day0 = int64(1_780_000_000) * int64(time.Second)
+	day0 = int64(1_779_999_600) * int64(time.Second) // where a segment begins
 	min1 = int64(time.Minute)
 )
 

@@ -112,6 +112,17 @@ func (d *disk) isLive(path string) bool {
 	return false
 }
 
+// livePaths returns the files for which isLive says so.
+func (d *disk) livePaths() map[string]bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := make(map[string]bool, len(d.live))
+	for s := range d.live {
+		out[s.path] = true
+	}
+	return out
+}
+
 // uses reports whether a directory must stay: the writer takes it that one whose name
 // is durable does, and makes the others right before it makes a file in them.
 func (d *disk) uses(dir string) bool {

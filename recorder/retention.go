@@ -20,6 +20,12 @@ type held struct {
 	oldest []heldSegment
 }
 
+// due reports whether the camera's own rule may ask for something to go, where its
+// oldest footage starts at startNS.
+func (h *held) due(startNS, now int64) bool {
+	return h.rule.Age > 0 && startNS < now-int64(h.rule.Age) || h.rule.Bytes > 0 && h.bytes > h.rule.Bytes
+}
+
 type heldSegment struct {
 	path string
 	// startNS and endNS are the capture times it covers, Unix ns.

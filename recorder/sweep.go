@@ -82,11 +82,15 @@ func (v *volume) sweepOnce(ctx context.Context) (gone int, err error) {
 		return 0, nil
 	}
 	room := v.room()
-	cameras, newest, err := v.candidates(s, room)
+	newest := int64(0)
+	for _, c := range s.Cameras() {
+		newest = max(newest, c.EndNS)
+	}
+	now := ageNow(v.opts.Clock.Now().UnixNano(), v.steady(), newest)
+	cameras, err := v.candidates(s, room, now)
 	if err != nil {
 		return 0, err
 	}
-	now := ageNow(v.opts.Clock.Now().UnixNano(), v.steady(), newest)
 	list := slices.DeleteFunc(expire(now, cameras, room, sweepLimit), func(d doomed) bool { return v.disk.isLive(d.path) })
 	var went []doomed
 	err = v.locks.unlessLocked(ctx, list, func(free []doomed) error {
@@ -118,37 +122,40 @@ func (v *volume) room() diskRoom {
 	return room
 }
 
-// candidates returns what is held of each camera and what of it may go, and the end of
-// the newest footage.
-func (v *volume) candidates(s *index.Store, room diskRoom) (cameras []held, newest int64, err error) {
+// candidates returns what is held of each camera and what of it may go, where anything
+// has to.
+func (v *volume) candidates(s *index.Store, room diskRoom, now int64) (cameras []held, err error) {
 	all := s.Cameras()
 	var total int64
 	for _, c := range all {
-		newest = max(newest, c.EndNS)
 		total += stored(c.Bytes, c.Fragments)
 	}
 	pressed := room.pressure(total, room.free) != ""
-	locks := v.locks.current()
+	locks, live := v.locks.current(), v.disk.livePaths()
 	for _, c := range all {
-		pick := candidates{camera: c.Name, locks: locks, live: v.disk.isLive, want: sweepLook}
+		h := held{camera: c.Name, rule: v.opts.retention(c.Name), bytes: stored(c.Bytes, c.Fragments)}
+		if !pressed && !h.due(c.StartNS, now) {
+			cameras = append(cameras, h)
+			continue
+		}
+		pick := candidates{camera: c.Name, locks: locks, live: func(p string) bool { return live[p] }, want: sweepLook}
 		if pressed {
 			if pick.sole, err = v.sole(s, c.Name); err != nil {
-				return nil, 0, err
+				return nil, err
 			}
 		}
 		for seg, err := range s.Segments(c.Name) {
 			if err != nil {
-				return nil, 0, fmt.Errorf("list segments of camera %s: %w", c.Name, err)
+				return nil, fmt.Errorf("list segments of camera %s: %w", c.Name, err)
 			}
 			if !pick.take(&seg) {
 				break
 			}
 		}
-		cameras = append(cameras, held{
-			camera: c.Name, rule: v.opts.retention(c.Name), bytes: stored(c.Bytes, c.Fragments), oldest: pick.oldest,
-		})
+		h.oldest = pick.oldest
+		cameras = append(cameras, h)
 	}
-	return cameras, newest, nil
+	return cameras, nil
 }
 
 // sole returns what tells the only copies of a camera's footage; nil: nobody knows.

@@ -202,6 +202,11 @@ type timeline struct {
 		Start time.Time `json:"start"`
 		End   time.Time `json:"end"`
 	} `json:"unknown"`
+	Locked []struct {
+		Start time.Time `json:"start"`
+		End   time.Time `json:"end"`
+		Lock  string    `json:"lock"`
+	} `json:"locked"`
 }
 
 func rangeQuery(from, to time.Time) string {
