@@ -19,16 +19,16 @@ import (
 	"github.com/duet-video/duet/internal/record"
 )
 
-// handClock is a clock that is set by hand.
-type handClock struct{ ns atomic.Int64 }
+// dayClock is a clock that is set by hand.
+type dayClock struct{ ns atomic.Int64 }
 
-func (c *handClock) Now() time.Time { return time.Unix(0, c.ns.Load()) }
-func (c *handClock) Mono() int64    { return c.ns.Load() }
+func (c *dayClock) Now() time.Time { return time.Unix(0, c.ns.Load()) }
+func (c *dayClock) Mono() int64    { return c.ns.Load() }
 
 // day is a volume that is driven by hand, and cameras that send a fragment a minute.
 type day struct {
 	t     testing.TB
-	clock *handClock
+	clock *dayClock
 	opts  *Options
 	vol   *volume
 	lanes []*lane
@@ -41,7 +41,7 @@ const dayDir = "/data/r1"
 
 func newDay(t testing.TB, cameras int, quota int64) *day {
 	t.Helper()
-	d := &day{t: t, clock: &handClock{}, init: bytes.Repeat([]byte("i"), 300), body: bytes.Repeat([]byte("m"), 2000)}
+	d := &day{t: t, clock: &dayClock{}, init: bytes.Repeat([]byte("i"), 300), body: bytes.Repeat([]byte("m"), 2000)}
 	d.clock.ns.Store(day0)
 	d.epoch = testEpoch(t, d.clock.Now(), 1)
 	d.opts = &Options{

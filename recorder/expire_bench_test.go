@@ -24,14 +24,14 @@ import (
 // to a segment; all of it is over age.
 type backlog struct {
 	*volume
-	clock   *handClock
+	clock   *dayClock
 	cameras int
 	minute  int64 // the next one of each camera
 }
 
 func newBacklog(t testing.TB, fsys vfs.FS, dir string, cameras int, minutes int64) *backlog {
 	t.Helper()
-	b := &backlog{clock: &handClock{}, cameras: cameras}
+	b := &backlog{clock: &dayClock{}, cameras: cameras}
 	b.clock.ns.Store(day0 + minutes*min1)
 	o := &Options{
 		Name: "r1", FS: fsys, Clock: b.clock, Log: zerolog.Nop(), Registry: prometheus.NewRegistry(),
