@@ -61,11 +61,11 @@ func requireConsecutive(t testing.TB, n []uint64, atLeast int) {
 }
 
 // requireMonotonic fails where ffmpeg complains of decode times that go back. RTP has no
-// decode times: ffmpeg guesses those of the first pictures of a stream with B-frames, and
-// complains of its own guesses once.
-func requireMonotonic(t testing.TB, out string) {
+// decode times: ffmpeg guesses those of streams with B-frames, and complains of its own
+// guesses at the start, and after a gap, for a few pictures.
+func requireMonotonic(t testing.TB, out string, gaps int) {
 	t.Helper()
-	require.LessOrEqual(t, strings.Count(out, "non monotonically increasing dts"), 3, out)
+	require.LessOrEqual(t, strings.Count(out, "non monotonically increasing dts"), 3+6*gaps, out)
 }
 
 // disturb kills one recorder and stops the other while clients read for about 20 s.
@@ -130,7 +130,7 @@ func TestForeignClients(t *testing.T) {
 			if err != nil && !strings.Contains(err.Error(), "exit status 124") { // timeout's own code
 				require.NoError(t, err)
 			}
-			requireMonotonic(t, out)
+			requireMonotonic(t, out, 0)
 			require.NotContains(t, out, "RTP: missed")
 			n := numbers(t, c.file, codec[c.camera], c.camera)
 			requireConsecutive(t, n, 18*25)
@@ -199,7 +199,7 @@ func TestLiveThroughCameraReconnect(t *testing.T) {
 	sim.Camera("gate").Drop(500 * time.Millisecond)
 	out, err := ff.wait(25 * time.Second)
 	require.NoError(t, err, out)
-	requireMonotonic(t, out)
+	requireMonotonic(t, out, 1)
 	n := numbers(t, file, ledger.H264, "gate")
 	require.Greater(t, len(n), 10*25)
 	holes := 0

@@ -19,7 +19,8 @@ import (
 // pre-roll. startNS is the capture time at which the presentation begins (Unix ns), 0
 // when that is not known: then no capture times are either.
 //
-// It also checks what a player needs: within a track, decode times must not overlap.
+// It also checks what a player needs: within a track, decode times must not overlap (those
+// of sound by half an access unit, see unit).
 func FromMP4(r io.Reader, h *Header, startNS int64) ([]AccessUnit, error) {
 	f, err := mp4.DecodeFile(r)
 	if err != nil {
@@ -274,7 +275,13 @@ func (t *mp4Track) edits(trak *mp4.TrakBox, movieScale int64) error {
 }
 
 func (h *Header) unit(t *mp4Track, s *mp4.FullSample) (AccessUnit, error) {
-	if dts := int64(s.DecodeTime); dts < t.next {
+	slack := int64(0)
+	if !t.codec.Video() {
+		// How long the last sound of a fragment lasts is not known when it is written, and
+		// capture time may run faster than nominal while the camera's clock is learned.
+		slack = int64(s.Dur) / 2
+	}
+	if dts := int64(s.DecodeTime); dts < t.next-slack {
 		return AccessUnit{}, fmt.Errorf("the one before ends at %d", t.next)
 	}
 	t.next = int64(s.DecodeTime) + int64(s.Dur)
