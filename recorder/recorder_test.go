@@ -76,7 +76,12 @@ func start(t testing.TB, name, dir string, fsys vfs.FS, proxy string, cameras ..
 
 func startWith(t testing.TB, o Options) *running {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return startAt(t, o, "127.0.0.1:0")
+}
+
+func startAt(t testing.TB, o Options, address string) *running {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
 	require.NoError(t, err)
 	log := &syncBuffer{}
 	o.Role, o.SyncInterval, o.Listener = "primary", 10*time.Millisecond, l
