@@ -28,6 +28,7 @@ type CameraView struct {
 	Readers    uint32     `json:"readers"`
 	Sessions   uint64     `json:"sessions"`
 	Protected  *stamp     `json:"protectedUntil,omitempty" doc:"Capture time up to which at least one copy is durable."`
+	Complete   *stamp     `json:"completeUntil,omitempty" doc:"Capture time up to which both copies hold the same, as far as retention lets them. Absent: not known, or there are no two copies."`
 	Healthy    int        `json:"healthyCopies" doc:"Copies that are being written and were durable within the last 10 s. A spare on standby is none."`
 	Wanted     int        `json:"wantedCopies" doc:"What healthyCopies is when all is well: 2 for dual, 1 for spare and single, 0 for a camera that is not configured any more."`
 	Recorders  []CopyView `json:"recorders" doc:"The copies."`
@@ -35,18 +36,29 @@ type CameraView struct {
 
 // CopyView is one recorder's copy of a camera.
 type CopyView struct {
-	Recorder    string  `json:"recorder"`
-	Role        string  `json:"role" doc:"primary or redundant; empty: it is not placed there any more, but has footage."`
-	State       State   `json:"state" enum:"up,down,unknown" doc:"Of the recorder. When it is down, the rest is what it said last."`
-	Healthy     bool    `json:"healthy" doc:"It is being written and was durable within the last 10 s."`
-	Standby     bool    `json:"standby" doc:"A spare that is connected and waits, because its primary is enough: neither healthy nor a fault."`
-	Protected   *stamp  `json:"protectedUntil,omitempty" doc:"Capture time up to which this copy is durable."`
-	Oldest      *stamp  `json:"oldest,omitempty" doc:"Start of the oldest footage."`
-	Behind      float64 `json:"behindSeconds" doc:"From the camera's last packet back to protectedUntil."`
-	BehindBy    uint64  `json:"behindRecords"`
-	Bytes       uint64  `json:"bytes"`
-	Fragments   uint64  `json:"fragments"`
-	OffsetsLost uint64  `json:"offsetsLost"`
+	Recorder    string      `json:"recorder"`
+	Role        string      `json:"role" doc:"primary or redundant; empty: it is not placed there any more, but has footage."`
+	State       State       `json:"state" enum:"up,down,unknown" doc:"Of the recorder. When it is down, the rest is what it said last."`
+	Healthy     bool        `json:"healthy" doc:"It is being written and was durable within the last 10 s."`
+	Standby     bool        `json:"standby" doc:"A spare that is connected and waits, because its primary is enough: neither healthy nor a fault."`
+	Protected   *stamp      `json:"protectedUntil,omitempty" doc:"Capture time up to which this copy is durable."`
+	Oldest      *stamp      `json:"oldest,omitempty" doc:"Start of the oldest footage."`
+	Behind      float64     `json:"behindSeconds" doc:"From the camera's last packet back to protectedUntil."`
+	BehindBy    uint64      `json:"behindRecords"`
+	Bytes       uint64      `json:"bytes"`
+	Fragments   uint64      `json:"fragments"`
+	OffsetsLost uint64      `json:"offsetsLost"`
+	Complete    *stamp      `json:"completeUntil,omitempty" doc:"Capture time up to which this copy holds all that the other recorders hold. Absent: not all were compared yet."`
+	Repair      *RepairView `json:"repair,omitempty" doc:"While it lacks something that others hold."`
+}
+
+// RepairView is how far a copy is with copying what it lacks.
+type RepairView struct {
+	Fragments uint64  `json:"lackingFragments" doc:"An estimate at first."`
+	Bytes     uint64  `json:"lackingBytes"`
+	Rate      uint64  `json:"bytesPerSecond"`
+	Remaining float64 `json:"remainingSeconds" doc:"At this rate, with all cameras before it; 0: not known yet."`
+	Stopped   string  `json:"stopped,omitempty" doc:"Why nothing is copied now."`
 }
 
 // healthyWithin is how old the durable end of a copy that is being written may be.
@@ -144,8 +156,34 @@ func (s *Service) cameraView(c Camera) CameraView {
 	default:
 		v.Wanted = 2
 	}
+	v.Complete = v.completeUntil()
 	slices.SortStableFunc(v.Recorders, func(a, b CopyView) int { return cmp.Compare(roleRank(a.Role), roleRank(b.Role)) })
 	return v
+}
+
+// completeUntil is up to when both copies of a camera that is recorded twice are complete.
+func (v *CameraView) completeUntil() *stamp {
+	if v.Copies == copiesSpare {
+		return nil
+	}
+	var until *stamp
+	placed := 0
+	for i := range v.Recorders {
+		c := &v.Recorders[i]
+		if c.Role == "" {
+			continue
+		}
+		if c.Complete == nil {
+			return nil
+		}
+		if placed++; until == nil || c.Complete.Before(until.Time) {
+			until = c.Complete
+		}
+	}
+	if placed < 2 {
+		return nil
+	}
+	return until
 }
 
 func roleRank(role string) int { return slices.Index([]string{"primary", "redundant", ""}, role) }
@@ -155,6 +193,15 @@ func (s *Service) copyView(r *peer, rv peerView, role string, rc *nodepb.Recorde
 		Recorder: r.Name, Role: role, State: rv.State,
 		Protected: atOrNil(rc.GetDurableEndNs()), Oldest: atOrNil(rc.GetFirstStartNs()),
 		Bytes: rc.GetBytesStored(), Fragments: rc.GetFragmentsStored(), OffsetsLost: rc.GetOffsetsLost(),
+	}
+	if rep := rc.GetRepair(); rep != nil {
+		c.Complete = atOrNil(rep.GetCompleteUntilNs())
+		if rep.GetLackingFragments() > 0 || rep.GetLackingBytes() > 0 {
+			c.Repair = &RepairView{
+				Fragments: rep.GetLackingFragments(), Bytes: rep.GetLackingBytes(), Rate: rep.GetBytesPerSecond(),
+				Remaining: time.Duration(rep.GetRemainingNs()).Seconds(), Stopped: rep.GetStopped(),
+			}
+		}
 	}
 	for _, x := range pc.GetCopies() {
 		if x.GetRecorder() == r.Name {

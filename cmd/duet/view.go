@@ -27,8 +27,10 @@ type cameraView struct {
 	LastPacket *time.Time `json:"lastPacket,omitempty"`
 	// Protected is up to when at least one copy is durable.
 	Protected *time.Time `json:"protectedUntil,omitempty"`
-	Healthy   int        `json:"healthyCopies"`
-	Copies    []copyView `json:"copies"`
+	// Complete is up to when both copies hold the same; nil: not known, or there is one only.
+	Complete *time.Time `json:"completeUntil,omitempty"`
+	Healthy  int        `json:"healthyCopies"`
+	Copies   []copyView `json:"copies"`
 }
 
 type copyView struct {
@@ -38,6 +40,9 @@ type copyView struct {
 	Behind    float64    `json:"behindSeconds"`
 	Protected *time.Time `json:"protectedUntil,omitempty"`
 	Lost      uint64     `json:"offsetsLost"`
+	// Complete is up to when it holds all that others hold; nil: not known.
+	Complete *time.Time  `json:"completeUntil,omitempty"`
+	Repair   *repairView `json:"repair,omitempty"`
 }
 
 type nodeView struct {
@@ -133,6 +138,7 @@ func (m *monitor) cameraView(a *answers, name, proxy string, now time.Time) came
 			if rc.GetCamera() == name {
 				durable = max(durable, rc.GetDurableEndNs())
 				connected = connected || px == nil && rc.GetLinked()
+				c.Complete, c.Repair = instant(rc.GetRepair().GetCompleteUntilNs()), repairOf(rc.GetRepair())
 			}
 		}
 		c.Protected = instant(durable)
@@ -148,6 +154,7 @@ func (m *monitor) cameraView(a *answers, name, proxy string, now time.Time) came
 		}
 		v.Copies = append(v.Copies, c)
 	}
+	v.complete(pair.Copies == "spare")
 	return v
 }
 
@@ -180,7 +187,7 @@ func instant(ns int64) *time.Time {
 func (v *siteView) tables(paint painter) string {
 	reasons := ""
 	// What matters most is to the left: a narrow terminal shows no more.
-	t := newTable("CAMERA", "STATE", "COPIES", "PRIMARY", "REDUNDANT", "PROTECTED UNTIL", "TRACKS")
+	t := newTable("CAMERA", "STATE", "COPIES", "PRIMARY", "REDUNDANT", "PROTECTED UNTIL", "BOTH COMPLETE UNTIL", "TRACKS")
 	for _, c := range v.Cameras {
 		cells := map[string]string{}
 		for _, cp := range c.Copies {
@@ -197,8 +204,9 @@ func (v *siteView) tables(paint painter) string {
 		if c.Error != "" {
 			reasons += c.Name + ": " + c.Error + "\n"
 		}
+		reasons += c.repairs()
 		t.row(c.Name, paint.by(map[bool]ansi{true: green, false: red}[c.State == "live"], c.State), paint.by(colour, copies),
-			cells["primary"], cells["redundant"], clockText(c.Protected), shorten(joinTracks(c.Tracks), 24))
+			cells["primary"], cells["redundant"], clockText(c.Protected), clockText(c.Complete), shorten(joinTracks(c.Tracks), 24))
 	}
 	out := t.String() + reasons + "\n"
 	t = newTable("RECORDER", "ROLE", "STATE", "DISK", ">USED", ">FREE", "ALARMS")
