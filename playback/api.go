@@ -22,6 +22,14 @@ type rangeInput struct {
 	End    string `query:"end" doc:"RFC 3339. Exclusive." example:"2026-03-01T12:01:00.5Z"`
 }
 
+// recordingInput are those of a recording. (An embedded rangeInput would not be seen.)
+type recordingInput struct {
+	Camera  string `path:"camera" doc:"Name of the camera." example:"gate"`
+	Start   string `query:"start" doc:"RFC 3339, any zone, fractions allowed. Inclusive." example:"2026-03-01T12:00:00Z"`
+	End     string `query:"end" doc:"RFC 3339. Exclusive." example:"2026-03-01T12:01:00.5Z"`
+	IfRange string `header:"If-Range" doc:"The ETag of the file of which a part is there already: it is gone on with as it was begun."`
+}
+
 type bodyOf[T any] struct {
 	CacheControl string `header:"Cache-Control"`
 	Body         T
@@ -103,9 +111,9 @@ func (s *Service) register(api huma.API) {
 		Description: "Length, byte ranges, HEAD, ETag and If-Range work as for a file, so a download can be resumed. " +
 			"A response whose footage cannot be read from any recorder is broken off, never shortened.",
 		Responses: responses,
-	}, func(ctx context.Context, in *rangeInput) (*huma.StreamResponse, error) {
+	}, func(ctx context.Context, in *recordingInput) (*huma.StreamResponse, error) {
 		began := s.clock.Mono()
-		v, err := s.recording(ctx, in)
+		v, err := s.recording(ctx, &rangeInput{Camera: in.Camera, Start: in.Start, End: in.End}, in.IfRange)
 		s.m.observe("recording", err, time.Duration(s.clock.Mono()-began))
 		if err != nil {
 			return nil, err

@@ -53,3 +53,15 @@ func (c *cache[K, V]) put(k K, v V, bytes int64) {
 		c.bytes -= old.bytes
 	}
 }
+
+// replace is put, in the place of a value that is there.
+func (c *cache[K, V]) replace(k K, v V, bytes int64) {
+	c.mu.Lock()
+	if e := c.items[k]; e != nil {
+		old := c.used.Remove(e).(*cached[K, V])
+		delete(c.items, k)
+		c.bytes -= old.bytes
+	}
+	c.mu.Unlock()
+	c.put(k, v, bytes)
+}

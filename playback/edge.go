@@ -2,6 +2,7 @@ package playback
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"math"
 	"time"
@@ -14,6 +15,8 @@ import (
 // edge is a fragment that was read up front, and trimmed.
 type edge struct {
 	data []byte // empty: nothing of it is left
+	// units are the access units in data, videoUnits those in videoData.
+	units, videoUnits []unit
 	// video is set where the fragment is the first one with video and has pre-roll: data
 	// is without its video then, of which videoData are the samples. The header describes
 	// them, because it is only there that ffmpeg leaves out what an edit list hides.
@@ -29,6 +32,22 @@ type edge struct {
 	reorderNS int64
 	// open: video before the range is needed from an earlier fragment.
 	open bool
+}
+
+// unit is an access unit of an edge.
+type unit struct {
+	media.Unit
+	sum media.Hash
+}
+
+// unitsOf returns the access units of what was trimmed, which are in b from an offset on.
+func unitsOf(t *media.Trimmed, b []byte, at int64) []unit {
+	out := make([]unit, len(t.Units))
+	for i, u := range t.Units {
+		u.At += at
+		out[i] = unit{u, sha256.Sum256(b[u.At : u.At+int64(u.Size)])}
+	}
+	return out
 }
 
 // edgeKey is what an edge depends on.
@@ -127,7 +146,7 @@ func (s *Service) edge(ctx context.Context, p *plan, i int, inits []*media.Init,
 	if err != nil {
 		return nil, fmt.Errorf("trim fragment %s+%d of %s: %w", p.epochs[r.epoch], r.first, p.camera, err)
 	}
-	s.edgeCache.put(key, e, int64(cap(e.data)+cap(e.videoData))+256)
+	s.edgeCache.put(key, e, int64(cap(e.data)+cap(e.videoData)+64*(len(e.units)+len(e.videoUnits)))+256)
 	return e, nil
 }
 
@@ -152,11 +171,13 @@ func trim(data []byte, r *planRef, init *media.Init, from, to int64, kind edgeKi
 	if video := parsed.Trim(t); kind == edgeFirst && lead && video.MinNS != 0 {
 		e.video = video
 		e.videoData = video.Append(nil, data)[len(video.Head):]
+		e.videoUnits = unitsOf(video, e.videoData, 0)
 		t.Only = media.KindAudio
 		trimmed = parsed.Trim(t)
 	}
 	if trimmed.Size > 0 {
 		e.data = trimmed.Append(make([]byte, 0, trimmed.Size), data)
+		e.units = unitsOf(trimmed, e.data, int64(len(trimmed.Head)))
 	}
 	return e, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/duet-video/duet/internal/clock"
+	"github.com/duet-video/duet/internal/evidence"
 )
 
 // Node is a recorder or a proxy of the site.
@@ -92,6 +93,8 @@ type Options struct {
 
 	Deadlines Deadlines
 	Limits    Limits
+	// Signer signs the manifests of exports; nil: they have none.
+	Signer *evidence.Signer
 
 	// Clock is the machine's when nil.
 	Clock clock.Clock

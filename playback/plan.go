@@ -30,7 +30,7 @@ const (
 type planRef struct {
 	hash         media.Hash
 	holders      uint64 // bit i: recorder i of the pool
-	first        uint64
+	first, end   uint64
 	startNS      int64
 	endNS        int64
 	minNS, maxNS int64
@@ -185,7 +185,7 @@ func (p *planner) take(m index.Merged, fromNS int64) error {
 		holders |= 1 << p.peerOf[h].index
 	}
 	ref := planRef{
-		hash: m.Hash, holders: holders, first: m.First,
+		hash: m.Hash, holders: holders, first: m.First, end: m.End,
 		startNS: m.StartNS, endNS: m.EndNS, minNS: m.MinNS, maxNS: m.MaxNS, windowNS: m.WindowNS, fromNS: fromNS,
 		size: m.Size, randomAccess: m.Flags&media.NoRandomAccess == 0,
 	}
@@ -306,6 +306,8 @@ func (p *plan) silentNames() []string {
 	slices.Sort(names)
 	return names
 }
+
+func (p *plan) silentText() string { return strings.Join(p.silentNames(), " ") }
 
 func (p *plan) silentReasons() string {
 	var b strings.Builder

@@ -28,6 +28,7 @@ type Service struct {
 	pool      *pool
 	reader    *reader
 	edgeCache *cache[edgeKey, *edge]
+	manifests *cache[string, *made]
 	m         *metrics
 	every     *node.Every
 	// answering is held for reading by each request under way.
@@ -57,6 +58,7 @@ func New(o Options) (*Service, error) {
 		return nil, err
 	}
 	s.edgeCache = newCache[edgeKey, *edge](edgeCacheBytes)
+	s.manifests = newCache[string, *made](manifestCacheBytes)
 	s.reader = &reader{
 		pool: s.pool, clock: s.clock, d: o.Deadlines, maxBytes: o.Limits.FragmentBytes,
 		inits: newCache[media.Hash, []byte](initCacheBytes), m: s.m, trouble: s.trouble,

@@ -20,8 +20,9 @@ const (
 	headerConflicts = "Duet-Conflicts"
 )
 
-// recording makes the virtual file that is asked for, or a Problem.
-func (s *Service) recording(ctx context.Context, in *rangeInput) (*virtual, error) {
+// recording makes the virtual file that is asked for, or a Problem. ifRange is the tag of
+// the file of which the client has a part; may be empty.
+func (s *Service) recording(ctx context.Context, in *rangeInput, ifRange string) (*virtual, error) {
 	if err := s.checkCamera(in.Camera); err != nil {
 		return nil, err
 	}
@@ -47,6 +48,9 @@ func (s *Service) recording(ctx context.Context, in *rangeInput) (*virtual, erro
 		return nil, s.noFootage(ctx, p, span)
 	}
 	v, err := s.makeVirtual(ctx, p)
+	if err == nil {
+		err = s.addManifest(v, ifRange)
+	}
 	switch {
 	case errors.Is(err, errEmpty):
 		return nil, s.noFootage(ctx, p, span)

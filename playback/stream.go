@@ -70,6 +70,11 @@ func (r *stream) Read(b []byte) (int, error) {
 		r.at += int64(n)
 		return n, nil
 	}
+	if r.at >= r.v.media {
+		n, err := r.v.manifest.ReadAt(b[:min(int64(len(b)), r.v.size-r.at)], r.at-r.v.media)
+		r.at += int64(n)
+		return n, err
+	}
 	i := r.v.find(r.at)
 	if i != r.now {
 		if err := r.load(i); err != nil {

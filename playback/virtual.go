@@ -12,6 +12,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/duet-video/duet/internal/evidence"
 	"github.com/duet-video/duet/internal/media"
 )
 
@@ -25,7 +26,10 @@ type virtual struct {
 	header   []byte // and the video of the first fragment, where it has pre-roll
 	baseNS   int64
 	sections []section
-	size     int64
+	size     int64 // manifest included
+	media    int64 // without it
+	manifest *evidence.Box
+	edges    map[int]*edge
 	etag     string
 	modified time.Time
 	// What is shown, Unix ns: presentation time 0 is startNS.
@@ -89,7 +93,7 @@ func (s *Service) makeVirtual(ctx context.Context, p *plan) (*virtual, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &virtual{plan: p, startNS: math.MaxInt64, modified: time.Unix(0, p.lastEndNS).UTC()}
+	v := &virtual{plan: p, edges: edges, startNS: math.MaxInt64, modified: time.Unix(0, p.lastEndNS).UTC()}
 	ed := media.Edit{}
 	v.lay(edges, &ed)
 	if v.endNS <= v.startNS {
@@ -115,7 +119,8 @@ func (s *Service) makeVirtual(ctx context.Context, p *plan) (*virtual, error) {
 		}
 	}
 	v.endNS = min(v.endNS, p.toNS)
-	v.etag = v.tag()
+	v.media = v.size
+	v.etag = `"` + v.tag() + `"`
 	return v, nil
 }
 
@@ -184,7 +189,8 @@ func (v *virtual) retime(i int, b []byte) error {
 	return nil
 }
 
-// tag is a strong validator: equal tags mean equal bytes, whoever delivers them.
+// tag stands for the bytes of the media and what is said to be missing: equal tags mean
+// equal bytes, whoever delivers them.
 func (v *virtual) tag() string {
 	h := sha256.New()
 	var b []byte
@@ -202,7 +208,14 @@ func (v *virtual) tag() string {
 		_, _ = h.Write(r.hash[:])
 		num(r.windowNS, int64(r.init), v.sections[i].at, v.sections[i].size)
 	}
-	return `"` + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:18]) + `"`
+	for _, list := range [][]stretch{v.plan.gaps, v.plan.unknown} {
+		num(int64(len(list)))
+		for _, g := range list {
+			num(g.startNS, g.endNS)
+		}
+	}
+	_, _ = h.Write([]byte(v.plan.silentText()))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:18])
 }
 
 // want says how fragment i of the plan is read.

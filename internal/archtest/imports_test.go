@@ -65,6 +65,7 @@ var rules = []rule{
 // leaves says which packages of the module a leaf may import. The nouns (record, media,
 // clock) are for everybody; the rest of a leaf's needs are dependencies.
 var leaves = map[string][]string{
+	"internal/evidence": {"internal/media"},
 	"internal/link":  {"internal/record", "internal/media"},
 	"internal/lock":  {"internal/nodepb"}, // the message that a lock travels in
 	"internal/media": {"internal/record"},

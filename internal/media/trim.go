@@ -39,8 +39,19 @@ type Trimmed struct {
 	FirstNS int64
 	// Samples counts those that are kept, pre-roll and post-roll included.
 	Samples int
+	// Units are those samples, in the order of their bytes.
+	Units []Unit
 
 	runs []trackRun
+}
+
+// Unit is an access unit in a fragment that was trimmed.
+type Unit struct {
+	// At is where its bytes are, counted from the end of Trimmed.Head.
+	At        int64
+	Size      uint32
+	Track     uint32 // of the fragment
+	CaptureNS int64
 }
 
 // Trim returns the fragment with only the samples that t keeps. Their bytes, decode
@@ -48,6 +59,7 @@ type Trimmed struct {
 func (p *Parsed) Trim(t Trim) *Trimmed {
 	out := &Trimmed{}
 	var runs []trackRun
+	kept := int64(0)
 	for i := range p.Tracks {
 		track := &p.Tracks[i]
 		if t.Only != "" && t.Only != track.Kind {
@@ -76,6 +88,8 @@ func (p *Parsed) Trim(t Trim) *Trimmed {
 				flags = syncSample
 			}
 			run.samples = append(run.samples, runSample{s.Duration, s.Size, flags, int32(s.PTS - s.DTS)})
+			out.Units = append(out.Units, Unit{At: kept, Size: s.Size, Track: track.ID, CaptureNS: s.CaptureNS})
+			kept += int64(s.Size)
 			run.bytes += int64(s.Size)
 			out.addRange(s.At, int64(s.Size))
 			if s.CaptureNS >= t.FromNS && s.CaptureNS < t.ToNS {

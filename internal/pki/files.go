@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/pem"
@@ -20,7 +21,7 @@ func certPath(dir, name string) string { return filepath.Join(dir, name+".crt") 
 func keyPath(dir, name string) string  { return filepath.Join(dir, name+".key") }
 
 // writePair writes the key first: a certificate without its key is worth nothing.
-func writePair(dir, name string, der []byte, key *ecdsa.PrivateKey) error {
+func writePair(dir, name string, der []byte, key crypto.Signer) error {
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return fmt.Errorf("encode the key of %s: %w", name, err)
@@ -91,20 +92,24 @@ func readCert(path string) (*x509.Certificate, error) {
 
 // readKey reads the key in path, which must be the one of cert, read from certFile.
 func readKey(path string, cert *x509.Certificate, certFile string) (*ecdsa.PrivateKey, error) {
+	return readKeyOf[*ecdsa.PrivateKey](path, cert, certFile, "an ECDSA key")
+}
+
+func readKeyOf[K crypto.Signer](path string, cert *x509.Certificate, certFile, what string) (none K, err error) {
 	der, err := readPEM(path, pemKey)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	k, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
-		return nil, fmt.Errorf("%s: not a private key in PKCS #8 form", path)
+		return none, fmt.Errorf("%s: not a private key in PKCS #8 form", path)
 	}
-	key, ok := k.(*ecdsa.PrivateKey)
+	key, ok := k.(K)
 	if !ok {
-		return nil, fmt.Errorf("%s: not an ECDSA key", path)
+		return none, fmt.Errorf("%s: not %s", path, what)
 	}
-	if !key.PublicKey.Equal(cert.PublicKey) {
-		return nil, fmt.Errorf("%s is not the key of %s: they were made at different times", path, certFile)
+	if pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(cert.PublicKey) {
+		return none, fmt.Errorf("%s is not the key of %s: they were made at different times", path, certFile)
 	}
 	return key, nil
 }
