@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -69,14 +70,14 @@ func TestVerifyingADataDirectoryFindsWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fsys, segment := record(t)
 			tc.harm(t, fsys, segment)
-			got, err := VerifyData(t.Context(), fsys, rigDir, nil)
+			got, err := VerifyData(t.Context(), fsys, rigDir, LevelHash, nil)
 			require.NoError(t, err)
 			require.Equal(t, tc.ok, got.OK())
 			require.Equal(t, "r1", got.Recorder)
 			if !tc.ok {
-				require.NotEmpty(t, got.Problems)
+				require.NotEmpty(t, got.Bad)
 			}
-			tc.want.Recorder, tc.want.Bytes, tc.want.Problems = got.Recorder, got.Bytes, got.Problems
+			tc.want.Recorder, tc.want.Bytes, tc.want.Bad, tc.want.Level, tc.want.Total = got.Recorder, got.Bytes, got.Bad, LevelHash, got.Total
 			if name == "a file cut short" {
 				require.Positive(t, got.Torn)
 				got.Torn = 0
@@ -85,13 +86,39 @@ func TestVerifyingADataDirectoryFindsWhatIsWrong(t *testing.T) {
 		})
 	}
 	t.Run("no data directory", func(t *testing.T) {
-		_, err := VerifyData(t.Context(), vfs.NewMem(), "/elsewhere", nil)
+		_, err := VerifyData(t.Context(), vfs.NewMem(), "/elsewhere", LevelHash, nil)
 		require.ErrorContains(t, err, "/elsewhere is not the data directory of a recorder")
 	})
 	t.Run("one that is in use", func(t *testing.T) {
 		g := openRig(t, vfs.NewMem())
-		_, err := VerifyData(t.Context(), g.opts.FS, rigDir, nil)
+		_, err := VerifyData(t.Context(), g.opts.FS, rigDir, LevelHash, nil)
 		require.ErrorContains(t, err, "in use")
 		g.close()
+	})
+	t.Run("levels", func(t *testing.T) {
+		for _, level := range []string{LevelPresent, LevelSize, LevelHash} {
+			for harm, finds := range map[string][]string{"none": nil, "bit": {LevelHash}, "cut": {LevelSize, LevelHash}, "gone": {LevelPresent, LevelSize, LevelHash}} {
+				fsys, segment := record(t)
+				switch harm {
+				case "bit":
+					rewrite(t, fsys, segment, func(b []byte) []byte { b[len(b)-100] ^= 1; return b })
+				case "cut":
+					rewrite(t, fsys, segment, func(b []byte) []byte { return b[:len(b)-100] })
+				case "gone":
+					require.NoError(t, fsys.Remove(segment))
+				}
+				got, err := VerifyData(t.Context(), fsys, rigDir, level, nil)
+				require.NoError(t, err)
+				require.Equal(t, slices.Contains(finds, level), !got.OK(), "%s at level %s", harm, level)
+				for _, b := range got.Bad {
+					require.Equal(t, "gate", b.Camera)
+					require.False(t, b.Time.IsZero())
+					require.Contains(t, b.String(), "gate/2026-05-01/")
+				}
+			}
+		}
+		fsys, _ := record(t)
+		_, err := VerifyData(t.Context(), fsys, rigDir, "all", nil)
+		require.ErrorContains(t, err, "present, size, hash")
 	})
 }
