@@ -1,6 +1,7 @@
 package playback
 
 import (
+	"path"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -24,6 +25,9 @@ type RecorderView struct {
 	Bytes       uint64      `json:"bytes"`
 	Disks       []DiskView  `json:"disks"`
 	Alarms      []AlarmView `json:"alarms"`
+
+	DamagedFragments uint64       `json:"damagedFragments" doc:"Those whose copy here is damaged, and is not served."`
+	Damaged          []DamageView `json:"damaged" doc:"The newest that were found, at most 100."`
 }
 
 // Proxies is the answer of /v1/proxies.
@@ -61,6 +65,52 @@ type DiskView struct {
 	Used     uint64 `json:"usedBytes" doc:"By this recorder."`
 	Quota    uint64 `json:"quotaBytes"`
 	Locked   uint64 `json:"lockedBytes" doc:"Of what is used, what evidence locks keep."`
+
+	Scrub *ScrubView `json:"scrub,omitempty"`
+}
+
+// ScrubView says how far a recorder is with checking what is on a disk.
+type ScrubView struct {
+	Started  *stamp `json:"started,omitempty" doc:"Of the round."`
+	Finished *stamp `json:"finished,omitempty" doc:"Missing while it is under way."`
+	Done     uint64 `json:"doneBytes"`
+	Total    uint64 `json:"totalBytes"`
+	Damaged  uint64 `json:"damaged" doc:"Fragments that were found damaged in this round."`
+	Mended   uint64 `json:"mended" doc:"Boxes and headers that were damaged and written anew."`
+	Unlisted uint64 `json:"unlisted" doc:"Files that the index does not know."`
+	Off      bool   `json:"off"`
+}
+
+// DamageView is a fragment whose copy on a recorder is damaged.
+type DamageView struct {
+	Camera string `json:"camera"`
+	Start  stamp  `json:"start"`
+	End    stamp  `json:"end"`
+	Found  stamp  `json:"found"`
+	File   string `json:"file"`
+	Offset int64  `json:"offset" doc:"In the file."`
+	Why    string `json:"why"`
+}
+
+func scrubView(s *nodepb.Scrub) *ScrubView {
+	if s == nil {
+		return nil
+	}
+	return &ScrubView{
+		Started: atOrNil(s.GetStartedNs()), Finished: atOrNil(s.GetFinishedNs()), Done: s.GetDoneBytes(), Total: s.GetTotalBytes(),
+		Damaged: s.GetDamaged(), Mended: s.GetMended(), Unlisted: s.GetUnlisted(), Off: s.GetOff(),
+	}
+}
+
+func damageViews(all []*nodepb.Damaged) []DamageView {
+	out := make([]DamageView, 0, len(all))
+	for _, d := range all {
+		out = append(out, DamageView{
+			Camera: d.GetCamera(), Start: at(d.GetStartNs()), End: at(d.GetEndNs()), Found: at(d.GetFoundNs()),
+			File: path.Join(d.GetPath(), d.GetSegment()), Offset: d.GetAt(), Why: d.GetWhy(),
+		})
+	}
+	return out
 }
 
 // AlarmView is something that needs a person.
@@ -102,6 +152,7 @@ func (s *Service) recorders() Recorders {
 			NodeView: nodeView(r, v, st.GetVersion(), st.GetStartedNs()),
 			Role:     r.Role, Zone: r.Zone, Cameras: len(st.GetCameras()),
 			Disks: []DiskView{}, Alarms: alarmViews(st.GetAlarms()),
+			DamagedFragments: st.GetDamagedFragments(), Damaged: damageViews(st.GetDamaged()),
 		}
 		for _, c := range st.GetCameras() {
 			rv.OffsetsLost += c.GetOffsetsLost()
@@ -114,7 +165,7 @@ func (s *Service) recorders() Recorders {
 		for _, d := range st.GetDisks() {
 			rv.Disks = append(rv.Disks, DiskView{
 				Path: d.GetPath(), State: d.GetState(), Capacity: d.GetCapacityBytes(),
-				Free: d.GetFreeBytes(), Used: d.GetUsedBytes(), Quota: d.GetQuotaBytes(), Locked: d.GetLockedBytes(),
+				Free: d.GetFreeBytes(), Used: d.GetUsedBytes(), Quota: d.GetQuotaBytes(), Locked: d.GetLockedBytes(), Scrub: scrubView(d.GetScrub()),
 			})
 		}
 		out.Recorders = append(out.Recorders, rv)

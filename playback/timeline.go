@@ -141,6 +141,7 @@ func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]ind
 		spans    []index.Span
 		locks    []lock.Lock
 		repaired []*nodepb.Stretch
+		damaged  []index.Stretch
 	}
 	got, silent := ask(ctx, s.o.Deadlines.Answer, s.pool.holders(camera), func(ctx context.Context, p *peer) (said, error) {
 		var v said
@@ -152,6 +153,7 @@ func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]ind
 			if err == nil {
 				v.locks, err = lock.FromProto(reply.GetLocks())
 				v.repaired = reply.GetRepaired()
+				v.damaged = stretchesFromProto(reply.GetDamaged())
 			}
 			return err
 		})
@@ -161,7 +163,7 @@ func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]ind
 	repaired := []RepairedView{}
 	out := make([]index.Source, 0, len(got)+len(silent))
 	for _, a := range got {
-		out = append(out, index.Source{Name: a.peer.Name, Spans: a.value.spans})
+		out = append(out, index.Source{Name: a.peer.Name, Spans: a.value.spans, Damaged: a.value.damaged})
 		locks, _ = locks.With(a.value.locks...)
 		for _, x := range a.value.repaired {
 			if from, to := max(x.GetStartNs(), span.startNS), min(x.GetEndNs(), span.endNS); from < to {
@@ -173,6 +175,14 @@ func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]ind
 		out = append(out, index.Source{Name: x.peer.Name, Unknown: true})
 	}
 	return out, locks, repaired
+}
+
+func stretchesFromProto(in []*nodepb.Stretch) []index.Stretch {
+	out := make([]index.Stretch, len(in))
+	for i, x := range in {
+		out[i] = index.Stretch{StartNS: x.GetStartNs(), EndNS: x.GetEndNs()}
+	}
+	return out
 }
 
 func spansFromProto(in []*nodepb.Span) ([]index.Span, error) {

@@ -24,6 +24,9 @@ type VerifyOptions struct {
 	// Start and End bound what is compared. End should lie some seconds in the past:
 	// what one recorder has not committed yet counts as OnlyOne.
 	Start, End time.Time
+	// Level is present, size or hash; empty: hash. Below it, recorders look at their files
+	// and compare the hashes in their indexes.
+	Level string
 	// Progress is called from one goroutine, about every 200 fragments and at the end of
 	// each camera. May be nil.
 	Progress func(VerifyCamera)
@@ -31,31 +34,46 @@ type VerifyOptions struct {
 
 // VerifyCamera is what was found of a camera, in fragments.
 type VerifyCamera struct {
-	Camera string
+	Camera string `json:"camera"`
 	// Fragments is how many different ones there are: Equal + OnlyOne + Mismatch + Unreadable.
-	Fragments int64
+	Fragments int64 `json:"fragments"`
 	// Equal: at least two copies, and all files hash to what their indexes say, which is the same.
-	Equal int64
+	Equal int64 `json:"equal"`
 	// OnlyOne: one whole copy, not damaged. Another recorder may have a shorter one, cut
 	// off where its proxy ended.
-	OnlyOne int64
+	OnlyOne int64 `json:"only_one"`
 	// Mismatch: a file hashes to something else than its index says, or two indexes disagree.
-	Mismatch int64
+	Mismatch int64 `json:"mismatch"`
 	// Unreadable: a copy could not be read, and none mismatches.
-	Unreadable int64
+	Unreadable int64 `json:"unreadable"`
 	// Bytes is how much was hashed, over all copies.
-	Bytes int64
-	// Problems names the first fragments that are not Equal or OnlyOne, at most 20.
-	Problems []string
+	Bytes int64 `json:"bytes"`
+	// Problems names the first fragments that are not Equal or OnlyOne, at most 1000.
+	Problems []VerifyProblem `json:"problems"`
 	// Missing names the recorders that did not answer, or not to the end, and why.
-	Missing map[string]string
+	Missing map[string]string `json:"not_answered"`
+	// At is the start of the newest fragment that was compared.
+	At time.Time `json:"-"`
 	// Done is set in the last call for the camera, and in the result.
-	Done bool
+	Done bool `json:"-"`
+}
+
+// VerifyProblem is a fragment that is not as it should be.
+type VerifyProblem struct {
+	Camera string    `json:"camera"`
+	Time   time.Time `json:"time"`
+	Epoch  string    `json:"epoch"`
+	First  uint64    `json:"first_offset"`
+	What   string    `json:"what"`
+}
+
+func (p *VerifyProblem) String() string {
+	return fmt.Sprintf("camera %s, %s, fragment %s+%d: %s", p.Camera, at(p.Time.UnixNano()), p.Epoch, p.First, p.What)
 }
 
 const (
 	verifyEvery    = 200 // fragments between two calls of Progress
-	verifyProblems = 20
+	verifyProblems = 1000
 	// verifyStall is how long a recorder may read one part from its disk.
 	verifyStall = time.Minute
 )
@@ -85,7 +103,7 @@ func VerifySite(ctx context.Context, o VerifyOptions) ([]VerifyCamera, error) {
 	results := make([]VerifyCamera, 0, len(o.Cameras))
 	for _, c := range o.Cameras {
 		v := verifier{VerifyCamera: VerifyCamera{Camera: c.Name, Missing: make(map[string]string)}, progress: o.Progress}
-		v.run(ctx, p, o.Start.UnixNano(), o.End.UnixNano())
+		v.run(ctx, p, o.Start.UnixNano(), o.End.UnixNano(), o.Level)
 		if err := ctx.Err(); err != nil {
 			return results, fmt.Errorf("verify %s: %w", c.Name, err)
 		}
@@ -129,14 +147,14 @@ type verifySource struct {
 	ref    index.Ref
 }
 
-func (v *verifier) run(ctx context.Context, p *pool, startNS, endNS int64) {
+func (v *verifier) run(ctx context.Context, p *pool, startNS, endNS int64, level string) {
 	var sources []*verifySource
 	for _, r := range p.holders(v.Camera) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		s := &verifySource{peer: r, cancel: cancel}
 		// A recorder that is known not to answer is not waited for again.
-		stream, err := r.recorder.Verify(ctx, &nodepb.FragmentsRequest{Camera: v.Camera, StartNs: startNS, EndNs: endNS})
+		stream, err := r.recorder.Verify(ctx, &nodepb.FragmentsRequest{Camera: v.Camera, StartNs: startNS, EndNs: endNS, Level: level})
 		if err != nil {
 			v.Missing[r.Name] = status.Convert(err).Message()
 			continue
@@ -208,6 +226,7 @@ func lowest(sources []*verifySource) []*verifySource {
 // compare counts one fragment, of which every source of the group has a copy.
 func (v *verifier) compare(group []*verifySource) {
 	v.Fragments++
+	v.At = time.Unix(0, group[0].ref.StartNS)
 	end := uint64(0)
 	for _, s := range group {
 		end = max(end, s.ref.End)
@@ -248,6 +267,8 @@ func (v *verifier) compare(group []*verifySource) {
 	}
 	if why != "" && len(v.Problems) < verifyProblems {
 		r := &group[0].ref
-		v.Problems = append(v.Problems, fmt.Sprintf("%s, fragment %s+%d at %s: %s", v.Camera, r.Epoch, r.First, at(r.StartNS), why))
+		v.Problems = append(v.Problems, VerifyProblem{
+			Camera: v.Camera, Time: time.Unix(0, r.StartNS).UTC(), Epoch: r.Epoch.String(), First: r.First, What: why,
+		})
 	}
 }

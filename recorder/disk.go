@@ -243,3 +243,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
+
+// wanted reports whether what records needs the disk now.
+func (d *disk) wanted() bool {
+	return len(d.queue) > 0 || d.putting.long() > 0 || d.committing.long() > 0
+}

@@ -14,6 +14,7 @@ type meters struct {
 	syncErrors, writeErrors, invalid prometheus.Counter
 	deleted                          *prometheus.CounterVec
 	deletedBytes                     prometheus.Counter
+	damaged                          *prometheus.CounterVec
 	served                           prometheus.Counter
 }
 
@@ -33,9 +34,12 @@ func newMeters(reg prometheus.Registerer) (*meters, error) {
 			Name: "duet_recorder_segments_deleted_total", Help: "Segments that retention deleted, by rule.",
 		}, []string{"cause"}),
 		deletedBytes: counter("deleted_bytes_total", "Bytes of media that retention deleted."),
-		served:       counter("served_bytes_total", "Bytes of media that were read for playback."),
+		damaged: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "duet_recorder_fragments_damaged_total", Help: "Fragments that were found damaged and taken out.",
+		}, []string{"camera"}),
+		served: counter("served_bytes_total", "Bytes of media that were read for playback."),
 	}
-	for _, c := range []prometheus.Collector{m.syncSeconds, m.syncErrors, m.writeErrors, m.invalid, m.deleted, m.deletedBytes, m.served} {
+	for _, c := range []prometheus.Collector{m.syncSeconds, m.syncErrors, m.writeErrors, m.invalid, m.deleted, m.deletedBytes, m.damaged, m.served} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register the recorder's metrics: %w", err)
 		}
@@ -68,6 +72,10 @@ var (
 	descLacking   = prometheus.NewDesc("duet_recorder_lacking_fragments", "Fragments that other recorders hold and this one does not.", []string{"camera"}, nil)
 	descLackingB  = prometheus.NewDesc("duet_recorder_lacking_bytes", "Bytes of media that other recorders hold and this one does not.", []string{"camera"}, nil)
 	descComplete  = prometheus.NewDesc("duet_recorder_complete_until_seconds", "Capture time, Unix seconds, up to which this copy holds all that others hold.", []string{"camera"}, nil)
+	descDamaged   = prometheus.NewDesc("duet_recorder_damaged_fragments", "Fragments whose copy here is damaged and that no whole one has replaced.", nil, nil)
+	descScrubDone = prometheus.NewDesc("duet_recorder_scrub_done_ratio", "How much of the round of checking what is stored is done.", byDisk, nil)
+	descScrubRead = prometheus.NewDesc("duet_recorder_scrub_read_bytes_total", "Bytes that were read back and checked.", byDisk, nil)
+	descScrubEnd  = prometheus.NewDesc("duet_recorder_scrub_finished_timestamp_seconds", "When the round ended that checked everything last; 0 while one is under way.", byDisk, nil)
 	descAlarms    = prometheus.NewDesc("duet_recorder_alarms", "Alarms that are raised, by code.", []string{"code"}, nil)
 )
 
@@ -75,7 +83,7 @@ var (
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descRecords, descBytes, descFragments, descLost, descLinked, descAge, descStored, descStoredF,
-		descFree, descCapacity, descState, descCamera, descRepaired, descRepairedB, descRepairBad, descLacking, descLackingB, descComplete, descAlarms,
+		descFree, descCapacity, descState, descCamera, descRepaired, descRepairedB, descRepairBad, descLacking, descLackingB, descComplete, descDamaged, descScrubDone, descScrubRead, descScrubEnd, descAlarms,
 	} {
 		ch <- d
 	}
@@ -136,6 +144,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, a := range s.GetAlarms() {
 		codes[a.GetCode()]++
 	}
+	send(descDamaged, prometheus.GaugeValue, float64(s.GetDamagedFragments()))
+	c.r.collectScrub(send)
 	for code, n := range codes {
 		send(descAlarms, prometheus.GaugeValue, float64(n), code)
 	}

@@ -34,6 +34,9 @@ type Options struct {
 	// SyncInterval is how often what was written is made durable. 0: 1 s.
 	SyncInterval time.Duration
 
+	// Scrub says how what is stored is checked.
+	Scrub Scrub
+
 	Proxies []Proxy
 	Cameras []Camera
 	// Peers are the other recorders of the site.
@@ -167,6 +170,9 @@ func (o *Options) complete() error {
 	}
 	if o.Repair.Rate < 0 {
 		bad("repair at %d bytes per second: the rate must not be negative", o.Repair.Rate)
+	}
+	if err := o.Scrub.complete(); err != nil {
+		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("recorder %s: %w", o.Name, err)

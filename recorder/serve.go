@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -132,7 +133,9 @@ func (s *server) Spans(_ context.Context, q *nodepb.SpansRequest) (*nodepb.Spans
 	if err != nil {
 		return nil, s.fail("list spans of camera "+q.GetCamera(), err)
 	}
-	out := &nodepb.SpansReply{Spans: make([]*nodepb.Span, len(spans))}
+	out := &nodepb.SpansReply{
+		Spans: make([]*nodepb.Span, len(spans)), Damaged: vols.damaged(q.GetCamera(), q.GetStartNs(), q.GetEndNs()),
+	}
 	for i, sp := range spans {
 		out.Spans[i] = &nodepb.Span{
 			Epoch: sp.Epoch[:], First: sp.First, End: sp.End, StartNs: sp.StartNS, EndNs: sp.EndNS,
@@ -231,11 +234,18 @@ func (s *server) send(v *volume, ref *index.Ref, out grpc.ServerStreamingServer[
 		return status.FromContextError(err).Err()
 	}
 	defer v.reads.Release(1)
-	return s.eachChunk(v, ref, func(b []byte) error {
+	h := newHash()
+	err := s.eachChunk(v, ref, func(b []byte) error {
 		*sent = true
+		_, _ = h.Write(b) // never fails
 		s.r.meters.served.Add(float64(len(b)))
 		return out.Send(&nodepb.ReadReply{Data: b})
 	})
+	if err == nil && media.Hash(h.Sum(nil)) != ref.Hash {
+		v.scrub.suspect(ref)
+		err = status.Errorf(codes.DataLoss, "recorder %s: fragment %d in segment %s is damaged", s.r.opts.Name, ref.First, ref.Segment)
+	}
+	return err
 }
 
 // eachChunk reads moof and mdat of a fragment. A chunk belongs to the callee.
@@ -268,6 +278,7 @@ func (s *server) unreadable(v *volume, ref *index.Ref, err error) error {
 			return status.Errorf(codes.NotFound, "fragment %d of camera %s was deleted", ref.First, ref.Camera)
 		}
 	}
+	v.scrub.suspect(ref)
 	if n, ok := s.r.every.Allow("read " + ref.Segment); ok {
 		s.r.opts.Log.Error().Err(err).Str("camera", ref.Camera).Str("segment", ref.Segment).Uint64("offset", ref.First).
 			Int("suppressed", n).Msg("cannot read a fragment that the index names")
@@ -288,12 +299,16 @@ func (s *server) Verify(q *nodepb.FragmentsRequest, out grpc.ServerStreamingServ
 		return status.FromContextError(err).Err()
 	}
 	defer s.verifies.Release(1)
+	level := cmp.Or(q.GetLevel(), LevelHash)
+	if level != LevelPresent && level != LevelSize && level != LevelHash {
+		return status.Errorf(codes.InvalidArgument, "level %q is not one of %s, %s, %s", level, LevelPresent, LevelSize, LevelHash)
+	}
 	n := uint32(0)
 	for ref, err := range vols.fragments(q.GetCamera(), q.GetStartNs(), q.GetEndNs()) {
 		if err != nil {
 			return s.fail("verify camera "+q.GetCamera(), err)
 		}
-		if err := out.Send(s.verify(vols[ref.Holders[0]], &ref.Ref)); err != nil {
+		if err := out.Send(s.verify(vols[ref.Holders[0]], &ref.Ref, level)); err != nil {
 			return err
 		}
 		if n++; n == q.GetLimit() {
@@ -303,8 +318,19 @@ func (s *server) Verify(q *nodepb.FragmentsRequest, out grpc.ServerStreamingServ
 	return nil
 }
 
-func (s *server) verify(v *volume, ref *index.Ref) *nodepb.VerifyReply {
+// verify checks one fragment. Below LevelHash the hash that is found is the one that the
+// index has.
+func (s *server) verify(v *volume, ref *index.Ref, level string) *nodepb.VerifyReply {
 	reply := &nodepb.VerifyReply{Fragment: fragmentOf(&ref.Info)}
+	if level != LevelHash {
+		if why := v.archive.looksWhole(ref, level); why != "" {
+			v.scrub.suspect(ref)
+			reply.Error = why
+			return reply
+		}
+		reply.FoundHash = ref.Hash[:]
+		return reply
+	}
 	h := newHash()
 	err := s.eachChunk(v, ref, func(b []byte) error {
 		_, err := h.Write(b)
@@ -314,7 +340,9 @@ func (s *server) verify(v *volume, ref *index.Ref) *nodepb.VerifyReply {
 		reply.Error = status.Convert(err).Message()
 		return reply
 	}
-	reply.FoundHash = h.Sum(nil)
+	if reply.FoundHash = h.Sum(nil); media.Hash(reply.FoundHash) != ref.Hash {
+		v.scrub.suspect(ref)
+	}
 	return reply
 }
 

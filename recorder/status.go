@@ -27,6 +27,7 @@ const (
 	alarmLinkDown   = "link_down"
 	alarmRejected   = "camera_rejected"
 	alarmBehind     = "camera_behind"
+	alarmDamaged    = "footage_damaged"
 	alarmLocksLarge = "locks_large"
 	alarmLocksLost  = "locks_damaged"
 )
@@ -70,6 +71,7 @@ func (r *Recorder) status() *nodepb.RecorderStatus {
 		}
 		out.Cameras = append(out.Cameras, cameras[name])
 	}
+	r.tellDamage(out)
 	out.Alarms = r.alarms()
 	return out
 }
@@ -84,6 +86,7 @@ func (s *slot) diskStatus() *nodepb.Disk {
 			d.CapacityBytes, d.FreeBytes = u.TotalBytes, u.AvailBytes
 		}
 		d.LockedBytes = uint64(v.locked.Load())
+		d.Scrub = v.scrub.status()
 	}
 	return d
 }
@@ -142,6 +145,10 @@ func (r *Recorder) alarms() []*nodepb.Alarm {
 				raise(alarmLocksLarge, now, "evidence locks keep %d bytes of %s, more than %d %% of it: the rest is deleted early", locked, s.place.Dir, lockShare)
 			}
 		}
+	}
+	for camera, d := range r.damageByCamera() {
+		raise(alarmDamaged, camera, time.Unix(0, d.oldest.FoundNS), "camera %s: %d fragments are damaged on this recorder and not served, the first one at %s: another recorder may have them",
+			camera, d.count, time.Unix(0, d.oldest.StartNS).UTC().Format(time.RFC3339))
 	}
 	if why := r.locks.doubts(); why != "" {
 		raise(alarmLocksLost, "", now, "evidence locks may be missing, so nothing is deleted until another recorder told its own: %s", why)

@@ -345,3 +345,20 @@ func misplaced(f io.ReaderAt, size int64, ref *index.Ref) string {
 	}
 	return ""
 }
+
+// looksWhole says what is wrong with a fragment, as far as shows without reading media.
+func (a archive) looksWhole(ref *index.Ref, level string) string {
+	f, err := a.fs.Open(a.fs.PathJoin(a.dir, ref.Segment))
+	if err != nil {
+		return "its file cannot be opened: " + err.Error()
+	}
+	defer f.Close()
+	if level == LevelPresent {
+		return ""
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return "its file cannot be read: " + err.Error()
+	}
+	return misplaced(f, info.Size(), ref)
+}

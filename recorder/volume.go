@@ -46,6 +46,9 @@ type volume struct {
 	lockedSet lock.Set
 	lockedAt  int64
 
+	// scrub re-reads what is stored.
+	scrub *scrubber
+
 	// reads bounds the media reads that are under way at once: writing comes first.
 	reads *semaphore.Weighted
 
@@ -64,6 +67,12 @@ func newVolume(o *Options, place Volume, held *possession, m *meters, every *nod
 	}
 	v.disk = newDisk(o, place.Dir, v.index, m, 2*o.feeds()+1) // two builders each: it never overflows
 	v.disk.onFull, v.disk.present = v.sweepSoon, v.present
+	v.scrub = newScrubber(v.archive, o.Scrub, v.index, o.Clock, o.Log.With().Str("data", place.Dir).Logger())
+	v.scrub.isLive, v.scrub.busy, v.scrub.mounted = v.disk.isLive, v.disk.wanted, v.present
+	v.scrub.found = func(d *index.Damage) {
+		m.damaged.WithLabelValues(d.Camera).Inc()
+		v.changed()
+	}
 	if held.fresh {
 		o.Log.Info().Str("data", place.Dir).Str("id", held.identity.ID).Msg("began a data directory")
 	}
@@ -98,15 +107,17 @@ func (v *volume) recover(ctx context.Context) error {
 func (v *volume) run(ctx context.Context, last <-chan struct{}) {
 	committing, stopCommitting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCommitting()
-	var writer, committer, sweeper sync.WaitGroup
+	var writer, committer, sweeper, scrub sync.WaitGroup
 	writer.Go(func() { v.disk.runWriter(ctx, last) })
 	committer.Go(func() { v.disk.runCommitter(committing, v.opts.SyncInterval, v.changed) })
 	sweeper.Go(func() { v.runSweeper(ctx) })
+	scrub.Go(func() { v.scrub.run(ctx) })
 	<-ctx.Done()
 	writer.Wait() // what is finished is written,
 	stopCommitting()
 	committer.Wait() // and durable
 	sweeper.Wait()
+	scrub.Wait()
 	v.disk.closeAll()
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/duet-video/duet/internal/config"
 	"github.com/duet-video/duet/internal/pki"
@@ -18,6 +19,12 @@ type certsCmd struct {
 // Run makes what is missing.
 func (c *certsCmd) Run(a *app) error {
 	dir, nodes := c.Dir, c.Node
+	var signers []string // playback nodes sign exports
+	if cfg, err := config.Load(c.Config); err == nil {
+		for _, p := range cfg.Playback {
+			signers = append(signers, p.Name)
+		}
+	}
 	if dir == "" || len(nodes) == 0 {
 		cfg, err := config.Load(c.Config)
 		if err != nil {
@@ -52,7 +59,19 @@ func (c *certsCmd) Run(a *app) error {
 			return err
 		}
 		say(made, n+".crt")
+		if !slices.Contains(signers, n) {
+			continue
+		}
+		if c.Renew {
+			made, err = true, pki.IssueSigner(dir, n)
+		} else {
+			made, err = pki.EnsureSigner(dir, n)
+		}
+		if err != nil {
+			return err
+		}
+		say(made, n+".sign.crt")
 	}
-	_, err = fmt.Fprintf(a.stdout, "Each machine needs ca.crt and NAME.crt, NAME.key of its own nodes; keep ca.key here, and safe.\n")
+	_, err = fmt.Fprintf(a.stdout, "Each machine needs ca.crt and NAME.crt, NAME.key (of playback also NAME.sign.crt, NAME.sign.key) of its own nodes; keep ca.key here, and safe.\n")
 	return err
 }

@@ -1,27 +1,33 @@
 package main
 
 import (
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/duet-video/duet/internal/config"
 	"github.com/duet-video/duet/internal/download"
+	"github.com/duet-video/duet/internal/evidence"
+	"github.com/duet-video/duet/internal/pki"
 )
 
 type exportCmd struct {
 	fileFlag
-	Camera string `arg:"" help:"Name of the camera."`
-	From   string `required:"" placeholder:"TIME" help:"Start: RFC 3339, \"2006-01-02 15:04:05\" (local), \"15:04:05\" (today), -5m (before now)."`
-	To     string `default:"now" placeholder:"TIME" help:"End (${default})."`
-	Output string `short:"o" required:"" type:"path" placeholder:"FILE.mp4" help:"Where it goes. FILE.mp4.part holds what is not complete; the same command goes on with it."`
-	URL    string `placeholder:"URL" help:"Playback, instead of the first one of the file."`
-	Force  bool   `help:"Write over a file that exists."`
-	Quiet  bool   `short:"q" help:"No progress bar."`
+	Camera   string `arg:"" help:"Name of the camera."`
+	From     string `required:"" placeholder:"TIME" help:"Start: RFC 3339, \"2006-01-02 15:04:05\" (local), \"15:04:05\" (today), -5m (before now)."`
+	To       string `default:"now" placeholder:"TIME" help:"End (${default})."`
+	Output   string `short:"o" required:"" type:"path" placeholder:"FILE.mp4" help:"Where it goes. FILE.mp4.part holds what is not complete; the same command goes on with it."`
+	URL      string `placeholder:"URL" help:"Playback, instead of the first one of the file."`
+	Force    bool   `help:"Write over a file that exists."`
+	NoVerify bool   `help:"Do not check what was saved against its manifest."`
+	Quiet    bool   `short:"q" help:"No progress bar."`
 }
 
 // Run saves the range.
@@ -87,6 +93,36 @@ func (c *exportCmd) Run(a *app) error {
 	}
 	_, err = fmt.Fprintf(a.stdout, "%s: %s of %s, %s … %s%s\n", c.Output, config.Bytes(n), c.Camera,
 		start.Local().Format("2006-01-02 15:04:05.000"), end.Local().Format("15:04:05.000 MST"), lacks(about))
+	if err != nil || c.NoVerify {
+		return err
+	}
+	return c.prove(a)
+}
+
+// prove verifies what was saved, and says how that went.
+func (c *exportCmd) prove(a *app) error {
+	var roots *x509.CertPool
+	if cfg, err := config.Load(c.Config); err == nil {
+		roots, _ = pki.Roots(filepath.Join(cfg.TLS.Dir, "ca.crt")) // without it, it is said that nothing is proven
+	}
+	bar := newMeter(a, "verifying")
+	r, err := verifyFile(a.ctx, c.Output, roots, bar.at)
+	bar.end()
+	switch {
+	case errors.Is(err, evidence.ErrNone):
+		_, err = fmt.Fprintln(a.stdout, "  not signed: the playback node has no certificate to sign exports with (duet certs)")
+		return err
+	case err != nil:
+		return err
+	case len(r.Problems) > 0:
+		printFile(a.stdout, c.Output, r)
+		return errDiffers
+	case r.SignedBy == "":
+		_, err = fmt.Fprintf(a.stdout, "  verified: every byte is as its manifest says; who made that is not proven: %s\n", r.Signature)
+		return err
+	}
+	_, err = fmt.Fprintf(a.stdout, "  verified: signed by %s, %d fragments equal to what was recorded, %d trimmed to the range (duet verify %s proves it to others)\n",
+		r.SignedBy, r.Whole, r.Trimmed, c.Output)
 	return err
 }
 

@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 
 	"github.com/duet-video/duet/internal/config"
+	"github.com/duet-video/duet/internal/evidence"
+	"github.com/duet-video/duet/internal/pki"
 	"github.com/duet-video/duet/playback"
 )
 
@@ -23,12 +25,29 @@ func (c *playbackCmd) Run(a *app) error {
 	defer l.Close()
 	o := playbackOptions(env.site, func(node string) *tls.Config { return env.creds.ClientConfig(node) })
 	o.Name, o.Listener, o.Log, o.Registry = p.Name, l, env.log, env.reg
+	if o.Signer, err = signerOf(env); err != nil {
+		return err
+	}
 	s, err := playback.New(o)
 	if err != nil {
 		return err
 	}
 	env.log.Info().Int("recorders", len(o.Recorders)).Stringer("http", l.Addr()).Msg("playback runs")
 	return s.Run(a.ctx)
+}
+
+// signerOf returns what the node signs exports with; nil where it was given nothing.
+func signerOf(env *nodeEnv) (*evidence.Signer, error) {
+	dir, name := env.site.TLS.Dir, env.creds.Name
+	if !pki.HasSigner(dir, name) {
+		env.log.Warn().Str("missing", name+".sign.crt").Msg("exports are not signed: duet certs makes what is missing")
+		return nil, nil //nolint:nilnil // none is a valid answer
+	}
+	s, err := pki.LoadSigner(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	return &evidence.Signer{Cert: s.Cert, Key: s.Key}, nil
 }
 
 // playbackOptions describe the site to playback, and to what works like it.

@@ -24,6 +24,7 @@ func (c *recorderCmd) Run(a *app) error {
 	o := recorder.Options{
 		Name: r.Name, Role: r.Role, Zone: r.Zone, Version: versionText(),
 		SyncInterval: time.Duration(env.site.Sync.Interval),
+		Scrub:        recorder.Scrub{Off: env.site.Scrub.Off, Rate: int64(env.site.Scrub.Rate), Every: time.Duration(env.site.Scrub.Every)},
 		Listener:     l,
 		ServerTLS:    env.creds.ServerConfig(),
 		ClientTLS:    env.creds.ClientConfig(""),

@@ -154,6 +154,11 @@ func (s *site) ensureCertificates(nodes []siteNode) error {
 		if _, err := pki.EnsureNode(s.TLS.Dir, n.name); err != nil {
 			return err
 		}
+		if n.role == "playback" {
+			if _, err := pki.EnsureSigner(s.TLS.Dir, n.name); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -1,133 +1,102 @@
 package main
 
 import (
-	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
-	"github.com/rs/zerolog"
-
-	"github.com/duet-video/duet/internal/config"
-	"github.com/duet-video/duet/playback"
-	"github.com/duet-video/duet/recorder"
+	"github.com/schollz/progressbar/v3"
 )
 
 type verifyCmd struct {
 	fileFlag
-	Data   string   `xor:"what" required:"" type:"existingdir" placeholder:"DIR" help:"Data directory of a recorder that does not run: files against index."`
-	Site   bool     `xor:"what" required:"" help:"All running recorders: files against indexes, and copies against each other."`
+	File   string   `arg:"" optional:"" type:"existingfile" placeholder:"FILE.mp4" help:"An export: its signature, and every byte against its manifest. Needs no server."`
+	CA     string   `name:"ca" type:"existingfile" placeholder:"FILE" help:"With FILE.mp4: certificate of the CA that is believed; default: ca.crt in tls.dir of the configuration."`
+	Data   string   `type:"existingdir" placeholder:"DIR" help:"Data directory of a recorder that does not run: files against index."`
+	Site   bool     `help:"All running recorders: files against indexes, and copies against each other."`
+	Level  string   `default:"hash" enum:"present,size,hash" help:"With --data and --site: how far. present: the files are there; size: and long enough, with each fragment's box in its place; hash: every byte is what it was (${default})."`
 	Camera []string `placeholder:"NAME" help:"With --site: only these cameras."`
 	From   string   `default:"-24h" placeholder:"TIME" help:"With --site: start (${default}); see export."`
 	To     string   `default:"-10s" placeholder:"TIME" help:"With --site: end (${default})."`
+	JSON   bool     `name:"json" help:"Print the whole report as JSON."`
 }
 
 // errDiffers is what verify fails with when it worked.
 var errDiffers = errors.New("not everything is as it should be")
 
-// Run hashes what is stored.
+// Run checks what is stored, or an export.
 func (c *verifyCmd) Run(a *app) error {
-	if c.Data != "" {
+	n := 0
+	for _, given := range []bool{c.File != "", c.Data != "", c.Site} {
+		if given {
+			n++
+		}
+	}
+	switch {
+	case n != 1:
+		return usagef("verify wants one of FILE.mp4, --data DIR and --site")
+	case c.File != "":
+		return c.file(a)
+	case c.Data != "":
 		return c.data(a)
 	}
 	return c.site(a)
 }
 
-func (c *verifyCmd) data(a *app) error {
-	fd, tty := terminal(a.stderr)
-	scr := &screen{w: a.stderr, fd: fd}
-	var said time.Time
-	report, err := recorder.VerifyData(a.ctx, recorder.DiskFS(), c.Data, func(r *recorder.DataReport) {
-		if tty && time.Since(said) > 200*time.Millisecond {
-			said = time.Now()
-			scr.draw(fmt.Sprintf("%d files, %s hashed, %d fragments", r.Segments, config.Bytes(r.Bytes), r.Fragments))
-		}
-	})
-	if err != nil {
-		return err
-	}
-	if tty {
-		scr.draw("")
-	}
-	t := newTable("RECORDER", ">FILES", ">HASHED", ">FRAGMENTS", ">EQUAL", ">MISMATCH", ">MISSING", ">NOT INDEXED", ">TORN BYTES")
-	t.row(report.Recorder, fmt.Sprint(report.Segments), config.Bytes(report.Bytes).String(), fmt.Sprint(report.Fragments), fmt.Sprint(report.Equal),
-		fmt.Sprint(report.Mismatch), fmt.Sprint(report.Missing), fmt.Sprint(report.NotIndexed), fmt.Sprint(report.Torn))
-	t.print(a.stdout)
-	printProblems(a.stdout, report.Problems)
-	if !report.OK() {
-		return errDiffers
-	}
-	return nil
-}
+// problemsShown is how many problems are printed without --json.
+const problemsShown = 20
 
-func (c *verifyCmd) site(a *app) error {
-	start, end, err := parseRange(c.From, c.To, time.Now())
-	if err != nil {
-		return err
-	}
-	s, err := loadSite(c.Config)
-	if err != nil {
-		return err
-	}
-	creds, err := loadAnyCredentials(s)
-	if err != nil {
-		return err
-	}
-	o := playback.VerifyOptions{
-		Options: playbackOptions(s, func(node string) *tls.Config { return creds.ClientConfig(node) }),
-		Start:   start, End: end,
-	}
-	o.Name, o.Log = creds.Name, zerolog.Nop()
-	if len(c.Camera) > 0 {
-		for _, name := range c.Camera {
-			if !slices.ContainsFunc(o.Cameras, func(cam playback.Camera) bool { return cam.Name == name }) {
-				return usagef("%s has no camera %s", c.Config, name)
-			}
+func printProblems[T fmt.Stringer](w io.Writer, problems []T) {
+	for i, p := range problems {
+		if i == problemsShown {
+			_, _ = fmt.Fprintf(w, "  … and %d more (--json names them)\n", len(problems)-i)
+			return
 		}
-		o.Cameras = slices.DeleteFunc(o.Cameras, func(cam playback.Camera) bool { return !slices.Contains(c.Camera, cam.Name) })
-	}
-	fd, tty := terminal(a.stderr)
-	scr := &screen{w: a.stderr, fd: fd}
-	o.Progress = func(v playback.VerifyCamera) {
-		if tty {
-			scr.draw(fmt.Sprintf("%s: %d fragments, %s hashed", v.Camera, v.Fragments, config.Bytes(v.Bytes)))
-		}
-	}
-	all, err := playback.VerifySite(a.ctx, o)
-	if err != nil {
-		return err
-	}
-	if tty {
-		scr.draw("")
-	}
-	return printVerified(a.stdout, all)
-}
-
-func printVerified(w io.Writer, all []playback.VerifyCamera) error {
-	var problems []string
-	bad := false
-	t := newTable("CAMERA", ">FRAGMENTS", ">EQUAL", ">ONE COPY", ">MISMATCH", ">UNREADABLE", ">HASHED")
-	for _, v := range all {
-		t.row(v.Camera, fmt.Sprint(v.Fragments), fmt.Sprint(v.Equal), fmt.Sprint(v.OnlyOne), fmt.Sprint(v.Mismatch), fmt.Sprint(v.Unreadable),
-			config.Bytes(v.Bytes).String())
-		problems = append(problems, v.Problems...)
-		for name, why := range v.Missing {
-			problems = append(problems, fmt.Sprintf("%s: recorder %s did not answer: %s", v.Camera, name, why))
-		}
-		bad = bad || v.Mismatch > 0 || v.Unreadable > 0 || len(v.Missing) > 0
-	}
-	t.print(w)
-	printProblems(w, problems)
-	if bad {
-		return errDiffers
-	}
-	return nil
-}
-
-func printProblems(w io.Writer, problems []string) {
-	for _, p := range problems {
 		_, _ = fmt.Fprintln(w, " ", p)
 	}
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// meter shows how far something of known size is, on a terminal.
+type meter struct {
+	a   *app
+	bar *progressbar.ProgressBar
+}
+
+func newMeter(a *app, what string) *meter {
+	m := &meter{a: a}
+	if _, tty := terminal(a.stderr); tty {
+		m.bar = progressbar.NewOptions64(1, progressbar.OptionSetWriter(a.stderr), progressbar.OptionShowBytes(true),
+			progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(40), progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true))
+	}
+	return m
+}
+
+func (m *meter) at(done, total int64) {
+	if m.bar == nil || total <= 0 {
+		return
+	}
+	m.bar.ChangeMax64(max(total, done))
+	_ = m.bar.Set64(done) // a bar that is not drawn is no matter
+}
+
+func (m *meter) end() {
+	if m.bar != nil {
+		_, _ = fmt.Fprintln(m.a.stderr)
+	}
+}
+
+// timeBar is a bar of which the measure is not bytes.
+func timeBar(a *app, what string) *progressbar.ProgressBar {
+	return progressbar.NewOptions64(1, progressbar.OptionSetWriter(a.stderr),
+		progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(40), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionSetPredictTime(true))
 }

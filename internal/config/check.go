@@ -253,6 +253,10 @@ func (c *Config) checkTimes(r *report) {
 		r.add(c.nearest("repair.rate"), 0, "repair.rate",
 			"%s per second is less than 64KiB: nothing would get done; to copy nothing, set order: off", c.Repair.Rate)
 	}
+	between("scrub.every", c.Scrub.Every, minScrubEvery, maxScrubEvery)
+	if c.Scrub.Rate <= 0 {
+		r.add(c.nearest("scrub.rate"), 0, "scrub.rate", "%s checks nothing; to have nothing checked, write off: true", c.Scrub.Rate)
+	}
 	if c.Fragment.Min > c.Fragment.Max {
 		r.add(c.nearest("fragment.min"), 0, "fragment.min", "%s is more than fragment.max, %s", c.Fragment.Min, c.Fragment.Max)
 	}

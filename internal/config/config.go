@@ -19,6 +19,7 @@ type Config struct {
 	Segment   Segment    `yaml:"segment"`
 	Sync      Sync       `yaml:"sync"`
 	Repair    Repair     `yaml:"repair"`
+	Scrub     Scrub      `yaml:"scrub"`
 	TLS       TLS        `yaml:"tls"`
 	Readers   []Reader   `yaml:"readers" validate:"dive"`
 
@@ -121,6 +122,13 @@ type Repair struct {
 	Order string `yaml:"order" validate:"oneof=newest oldest off"`
 }
 
+// Scrub says how recorders re-read what they hold.
+type Scrub struct {
+	Off   bool     `yaml:"off"`
+	Rate  ByteRate `yaml:"rate"`
+	Every Duration `yaml:"every"`
+}
+
 // TLS is where certificates are.
 type TLS struct {
 	Dir string `yaml:"dir" validate:"required"`
@@ -152,6 +160,10 @@ const (
 	defaultRepairRate      = 32 << 20
 	minRepairRate          = 64 << 10
 	defaultRepairOrder     = "newest"
+	defaultScrubRate       = 8_000_000
+	defaultScrubEvery      = 30 * 24 * time.Hour
+	minScrubEvery          = time.Minute
+	maxScrubEvery          = 10 * 366 * 24 * time.Hour
 )
 
 func defaults() *Config {
@@ -162,6 +174,7 @@ func defaults() *Config {
 		Segment:  Segment{Duration: Duration(defaultSegmentDuration)},
 		Sync:     Sync{Interval: Duration(defaultSyncInterval)},
 		Repair:   Repair{Rate: defaultRepairRate, Order: defaultRepairOrder},
+		Scrub:    Scrub{Rate: defaultScrubRate, Every: Duration(defaultScrubEvery)},
 		TLS:      TLS{Dir: defaultTLSDir},
 	}
 }

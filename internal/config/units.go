@@ -78,6 +78,20 @@ func (b *Bytes) parse(s string) error {
 
 func (b Bytes) String() string { return humanUnits(float64(b), "B", "kB", "MB", "GB", "TB", "PB") }
 
+// ByteRate is bytes per second: an amount of data with /s behind it.
+type ByteRate int64
+
+func (b *ByteRate) parse(s string) error {
+	var n Bytes
+	if err := n.parse(strings.TrimSuffix(strings.TrimSpace(s), "/s")); err != nil {
+		return errors.New("want bytes per second such as 8MB/s")
+	}
+	*b = ByteRate(n)
+	return nil
+}
+
+func (b ByteRate) String() string { return Bytes(b).String() + "/s" }
+
 func (b *Bitrate) parse(s string) error {
 	text := strings.ToUpper(strings.ReplaceAll(s, " ", ""))
 	for _, suffix := range []string{"BIT/S", "BPS", "B/S"} {

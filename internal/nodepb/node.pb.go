@@ -181,17 +181,19 @@ func (x *Alarm) GetSinceNs() int64 {
 }
 
 type RecorderStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Role          string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"` // primary or redundant
-	Zone          string                 `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
-	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
-	StartedNs     int64                  `protobuf:"varint,5,opt,name=started_ns,json=startedNs,proto3" json:"started_ns,omitempty"`
-	Cameras       []*RecorderCamera      `protobuf:"bytes,6,rep,name=cameras,proto3" json:"cameras,omitempty"`
-	Disks         []*Disk                `protobuf:"bytes,7,rep,name=disks,proto3" json:"disks,omitempty"`
-	Alarms        []*Alarm               `protobuf:"bytes,8,rep,name=alarms,proto3" json:"alarms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Name             string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Role             string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"` // primary or redundant
+	Zone             string                 `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
+	Version          string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	StartedNs        int64                  `protobuf:"varint,5,opt,name=started_ns,json=startedNs,proto3" json:"started_ns,omitempty"`
+	Cameras          []*RecorderCamera      `protobuf:"bytes,6,rep,name=cameras,proto3" json:"cameras,omitempty"`
+	Disks            []*Disk                `protobuf:"bytes,7,rep,name=disks,proto3" json:"disks,omitempty"`
+	Alarms           []*Alarm               `protobuf:"bytes,8,rep,name=alarms,proto3" json:"alarms,omitempty"`
+	Damaged          []*Damaged             `protobuf:"bytes,30,rep,name=damaged,proto3" json:"damaged,omitempty"`                                            // the newest that were found, at most 100
+	DamagedFragments uint64                 `protobuf:"varint,31,opt,name=damaged_fragments,json=damagedFragments,proto3" json:"damaged_fragments,omitempty"` // how many there are
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *RecorderStatus) Reset() {
@@ -278,6 +280,20 @@ func (x *RecorderStatus) GetAlarms() []*Alarm {
 		return x.Alarms
 	}
 	return nil
+}
+
+func (x *RecorderStatus) GetDamaged() []*Damaged {
+	if x != nil {
+		return x.Damaged
+	}
+	return nil
+}
+
+func (x *RecorderStatus) GetDamagedFragments() uint64 {
+	if x != nil {
+		return x.DamagedFragments
+	}
+	return 0
 }
 
 type RecorderCamera struct {
@@ -423,6 +439,7 @@ type Disk struct {
 	LockedBytes   uint64                 `protobuf:"varint,20,opt,name=locked_bytes,json=lockedBytes,proto3" json:"locked_bytes,omitempty"` // of used_bytes, those that evidence locks keep
 	Id            string                 `protobuf:"bytes,30,opt,name=id,proto3" json:"id,omitempty"`                                       // of the data directory, for as long as it exists
 	Generation    string                 `protobuf:"bytes,31,opt,name=generation,proto3" json:"generation,omitempty"`                       // another one: the directory was begun anew, what it had is lost
+	Scrub         *Scrub                 `protobuf:"bytes,40,opt,name=scrub,proto3" json:"scrub,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -518,6 +535,13 @@ func (x *Disk) GetGeneration() string {
 		return x.Generation
 	}
 	return ""
+}
+
+func (x *Disk) GetScrub() *Scrub {
+	if x != nil {
+		return x.Scrub
+	}
+	return nil
 }
 
 type ProxyStatus struct {
@@ -859,6 +883,7 @@ type FragmentsRequest struct {
 	StartNs       int64                  `protobuf:"varint,2,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
 	EndNs         int64                  `protobuf:"varint,3,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
 	Limit         uint32                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"` // 0: no limit
+	Level         string                 `protobuf:"bytes,10,opt,name=level,proto3" json:"level,omitempty"` // of Verify: present, size or hash; empty: hash
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -919,6 +944,13 @@ func (x *FragmentsRequest) GetLimit() uint32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *FragmentsRequest) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
 }
 
 type Fragment struct {
@@ -1268,6 +1300,7 @@ func (x *Span) GetSinceNs() int64 {
 type SpansReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Spans         []*Span                `protobuf:"bytes,1,rep,name=spans,proto3" json:"spans,omitempty"`
+	Damaged       []*Stretch             `protobuf:"bytes,30,rep,name=damaged,proto3" json:"damaged,omitempty"`  // of what it holds, the copy here is damaged
 	Locks         []*Lock                `protobuf:"bytes,15,rep,name=locks,proto3" json:"locks,omitempty"`      // in force, and overlapping [start, end)
 	Repaired      []*Stretch             `protobuf:"bytes,2,rep,name=repaired,proto3" json:"repaired,omitempty"` // what was copied from another recorder, in order
 	unknownFields protoimpl.UnknownFields
@@ -1307,6 +1340,13 @@ func (*SpansReply) Descriptor() ([]byte, []int) {
 func (x *SpansReply) GetSpans() []*Span {
 	if x != nil {
 		return x.Spans
+	}
+	return nil
+}
+
+func (x *SpansReply) GetDamaged() []*Stretch {
+	if x != nil {
+		return x.Damaged
 	}
 	return nil
 }
@@ -2276,6 +2316,248 @@ func (x *RepairState) GetStopped() string {
 	return ""
 }
 
+// Scrub says how far a recorder is with re-reading what a disk holds.
+type Scrub struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	StartedNs     int64                  `protobuf:"varint,1,opt,name=started_ns,json=startedNs,proto3" json:"started_ns,omitempty"`    // of the round; 0: there was none yet
+	FinishedNs    int64                  `protobuf:"varint,2,opt,name=finished_ns,json=finishedNs,proto3" json:"finished_ns,omitempty"` // 0: it is under way
+	DoneBytes     uint64                 `protobuf:"varint,3,opt,name=done_bytes,json=doneBytes,proto3" json:"done_bytes,omitempty"`
+	TotalBytes    uint64                 `protobuf:"varint,4,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	Fragments     uint64                 `protobuf:"varint,5,opt,name=fragments,proto3" json:"fragments,omitempty"` // checked in this round
+	Damaged       uint64                 `protobuf:"varint,6,opt,name=damaged,proto3" json:"damaged,omitempty"`     // found in this round
+	Mended        uint64                 `protobuf:"varint,7,opt,name=mended,proto3" json:"mended,omitempty"`       // boxes and headers that were written anew
+	Unlisted      uint64                 `protobuf:"varint,8,opt,name=unlisted,proto3" json:"unlisted,omitempty"`   // files that the index does not know
+	Off           bool                   `protobuf:"varint,9,opt,name=off,proto3" json:"off,omitempty"`
+	Rate          uint64                 `protobuf:"varint,10,opt,name=rate,proto3" json:"rate,omitempty"` // bytes a second
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Scrub) Reset() {
+	*x = Scrub{}
+	mi := &file_internal_nodepb_node_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scrub) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scrub) ProtoMessage() {}
+
+func (x *Scrub) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_nodepb_node_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scrub.ProtoReflect.Descriptor instead.
+func (*Scrub) Descriptor() ([]byte, []int) {
+	return file_internal_nodepb_node_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Scrub) GetStartedNs() int64 {
+	if x != nil {
+		return x.StartedNs
+	}
+	return 0
+}
+
+func (x *Scrub) GetFinishedNs() int64 {
+	if x != nil {
+		return x.FinishedNs
+	}
+	return 0
+}
+
+func (x *Scrub) GetDoneBytes() uint64 {
+	if x != nil {
+		return x.DoneBytes
+	}
+	return 0
+}
+
+func (x *Scrub) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *Scrub) GetFragments() uint64 {
+	if x != nil {
+		return x.Fragments
+	}
+	return 0
+}
+
+func (x *Scrub) GetDamaged() uint64 {
+	if x != nil {
+		return x.Damaged
+	}
+	return 0
+}
+
+func (x *Scrub) GetMended() uint64 {
+	if x != nil {
+		return x.Mended
+	}
+	return 0
+}
+
+func (x *Scrub) GetUnlisted() uint64 {
+	if x != nil {
+		return x.Unlisted
+	}
+	return 0
+}
+
+func (x *Scrub) GetOff() bool {
+	if x != nil {
+		return x.Off
+	}
+	return false
+}
+
+func (x *Scrub) GetRate() uint64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+// Damaged is a fragment whose copy here is damaged: it is not served.
+type Damaged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Camera        string                 `protobuf:"bytes,1,opt,name=camera,proto3" json:"camera,omitempty"`
+	Epoch         []byte                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	First         uint64                 `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
+	StartNs       int64                  `protobuf:"varint,4,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	EndNs         int64                  `protobuf:"varint,5,opt,name=end_ns,json=endNs,proto3" json:"end_ns,omitempty"`
+	FoundNs       int64                  `protobuf:"varint,6,opt,name=found_ns,json=foundNs,proto3" json:"found_ns,omitempty"`
+	Segment       string                 `protobuf:"bytes,7,opt,name=segment,proto3" json:"segment,omitempty"` // below the data directory, which is path
+	At            int64                  `protobuf:"varint,8,opt,name=at,proto3" json:"at,omitempty"`
+	Why           string                 `protobuf:"bytes,9,opt,name=why,proto3" json:"why,omitempty"`
+	Quarantined   bool                   `protobuf:"varint,10,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
+	Path          string                 `protobuf:"bytes,11,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Damaged) Reset() {
+	*x = Damaged{}
+	mi := &file_internal_nodepb_node_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Damaged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Damaged) ProtoMessage() {}
+
+func (x *Damaged) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_nodepb_node_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Damaged.ProtoReflect.Descriptor instead.
+func (*Damaged) Descriptor() ([]byte, []int) {
+	return file_internal_nodepb_node_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Damaged) GetCamera() string {
+	if x != nil {
+		return x.Camera
+	}
+	return ""
+}
+
+func (x *Damaged) GetEpoch() []byte {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
+func (x *Damaged) GetFirst() uint64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Damaged) GetStartNs() int64 {
+	if x != nil {
+		return x.StartNs
+	}
+	return 0
+}
+
+func (x *Damaged) GetEndNs() int64 {
+	if x != nil {
+		return x.EndNs
+	}
+	return 0
+}
+
+func (x *Damaged) GetFoundNs() int64 {
+	if x != nil {
+		return x.FoundNs
+	}
+	return 0
+}
+
+func (x *Damaged) GetSegment() string {
+	if x != nil {
+		return x.Segment
+	}
+	return ""
+}
+
+func (x *Damaged) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Damaged) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Damaged) GetQuarantined() bool {
+	if x != nil {
+		return x.Quarantined
+	}
+	return false
+}
+
+func (x *Damaged) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
 var File_internal_nodepb_node_proto protoreflect.FileDescriptor
 
 const file_internal_nodepb_node_proto_rawDesc = "" +
@@ -2289,7 +2571,7 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
 	"\x06camera\x18\x03 \x01(\tR\x06camera\x12\x19\n" +
-	"\bsince_ns\x18\x04 \x01(\x03R\asinceNs\"\x94\x02\n" +
+	"\bsince_ns\x18\x04 \x01(\x03R\asinceNs\"\xf2\x02\n" +
 	"\x0eRecorderStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
@@ -2299,7 +2581,9 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"started_ns\x18\x05 \x01(\x03R\tstartedNs\x126\n" +
 	"\acameras\x18\x06 \x03(\v2\x1c.duet.node.v1.RecorderCameraR\acameras\x12(\n" +
 	"\x05disks\x18\a \x03(\v2\x12.duet.node.v1.DiskR\x05disks\x12+\n" +
-	"\x06alarms\x18\b \x03(\v2\x13.duet.node.v1.AlarmR\x06alarms\"\xc0\x03\n" +
+	"\x06alarms\x18\b \x03(\v2\x13.duet.node.v1.AlarmR\x06alarms\x12/\n" +
+	"\adamaged\x18\x1e \x03(\v2\x15.duet.node.v1.DamagedR\adamaged\x12+\n" +
+	"\x11damaged_fragments\x18\x1f \x01(\x04R\x10damagedFragments\"\xc0\x03\n" +
 	"\x0eRecorderCamera\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x120\n" +
 	"\adurable\x18\x02 \x01(\v2\x16.duet.node.v1.PositionR\adurable\x12$\n" +
@@ -2314,7 +2598,7 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\foffsets_lost\x18\n" +
 	" \x01(\x04R\voffsetsLost\x12\x16\n" +
 	"\x06linked\x18\v \x01(\bR\x06linked\x121\n" +
-	"\x06repair\x18\x14 \x01(\v2\x19.duet.node.v1.RepairStateR\x06repair\"\x89\x02\n" +
+	"\x06repair\x18\x14 \x01(\v2\x19.duet.node.v1.RepairStateR\x06repair\"\xb4\x02\n" +
 	"\x04Disk\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12%\n" +
@@ -2329,7 +2613,8 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x02id\x18\x1e \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x1f \x01(\tR\n" +
-	"generation\"\xbc\x01\n" +
+	"generation\x12)\n" +
+	"\x05scrub\x18( \x01(\v2\x13.duet.node.v1.ScrubR\x05scrub\"\xbc\x01\n" +
 	"\vProxyStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1d\n" +
@@ -2363,12 +2648,14 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\vacked_at_ns\x18\x06 \x01(\x03R\tackedAtNs\x12%\n" +
 	"\x0ebehind_records\x18\a \x01(\x04R\rbehindRecords\x12!\n" +
 	"\foffsets_lost\x18\b \x01(\x04R\voffsetsLost\x12\x18\n" +
-	"\astandby\x18\t \x01(\bR\astandby\"r\n" +
+	"\astandby\x18\t \x01(\bR\astandby\"\x88\x01\n" +
 	"\x10FragmentsRequest\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x19\n" +
 	"\bstart_ns\x18\x02 \x01(\x03R\astartNs\x12\x15\n" +
 	"\x06end_ns\x18\x03 \x01(\x03R\x05endNs\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xd1\x02\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\x12\x14\n" +
+	"\x05level\x18\n" +
+	" \x01(\tR\x05level\"\xd1\x02\n" +
 	"\bFragment\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\fR\x05epoch\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\x04R\x05first\x12\x10\n" +
@@ -2398,10 +2685,11 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\bstart_ns\x18\x04 \x01(\x03R\astartNs\x12\x15\n" +
 	"\x06end_ns\x18\x05 \x01(\x03R\x05endNs\x12\x14\n" +
 	"\x05since\x18\x06 \x01(\tR\x05since\x12\x19\n" +
-	"\bsince_ns\x18\a \x01(\x03R\asinceNs\"\x93\x01\n" +
+	"\bsince_ns\x18\a \x01(\x03R\asinceNs\"\xc4\x01\n" +
 	"\n" +
 	"SpansReply\x12(\n" +
-	"\x05spans\x18\x01 \x03(\v2\x12.duet.node.v1.SpanR\x05spans\x12(\n" +
+	"\x05spans\x18\x01 \x03(\v2\x12.duet.node.v1.SpanR\x05spans\x12/\n" +
+	"\adamaged\x18\x1e \x03(\v2\x15.duet.node.v1.StretchR\adamaged\x12(\n" +
 	"\x05locks\x18\x0f \x03(\v2\x12.duet.node.v1.LockR\x05locks\x121\n" +
 	"\brepaired\x18\x02 \x03(\v2\x15.duet.node.v1.StretchR\brepaired\"\x80\x01\n" +
 	"\vReadRequest\x12\x16\n" +
@@ -2474,7 +2762,36 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x12repaired_fragments\x18\x06 \x01(\x04R\x11repairedFragments\x12%\n" +
 	"\x0erepaired_bytes\x18\a \x01(\x04R\rrepairedBytes\x12\x1a\n" +
 	"\bfailures\x18\t \x01(\x04R\bfailures\x12\x18\n" +
-	"\astopped\x18\b \x01(\tR\astopped2\x82\x05\n" +
+	"\astopped\x18\b \x01(\tR\astopped\"\x99\x02\n" +
+	"\x05Scrub\x12\x1d\n" +
+	"\n" +
+	"started_ns\x18\x01 \x01(\x03R\tstartedNs\x12\x1f\n" +
+	"\vfinished_ns\x18\x02 \x01(\x03R\n" +
+	"finishedNs\x12\x1d\n" +
+	"\n" +
+	"done_bytes\x18\x03 \x01(\x04R\tdoneBytes\x12\x1f\n" +
+	"\vtotal_bytes\x18\x04 \x01(\x04R\n" +
+	"totalBytes\x12\x1c\n" +
+	"\tfragments\x18\x05 \x01(\x04R\tfragments\x12\x18\n" +
+	"\adamaged\x18\x06 \x01(\x04R\adamaged\x12\x16\n" +
+	"\x06mended\x18\a \x01(\x04R\x06mended\x12\x1a\n" +
+	"\bunlisted\x18\b \x01(\x04R\bunlisted\x12\x10\n" +
+	"\x03off\x18\t \x01(\bR\x03off\x12\x12\n" +
+	"\x04rate\x18\n" +
+	" \x01(\x04R\x04rate\"\x8c\x02\n" +
+	"\aDamaged\x12\x16\n" +
+	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\fR\x05epoch\x12\x14\n" +
+	"\x05first\x18\x03 \x01(\x04R\x05first\x12\x19\n" +
+	"\bstart_ns\x18\x04 \x01(\x03R\astartNs\x12\x15\n" +
+	"\x06end_ns\x18\x05 \x01(\x03R\x05endNs\x12\x19\n" +
+	"\bfound_ns\x18\x06 \x01(\x03R\afoundNs\x12\x18\n" +
+	"\asegment\x18\a \x01(\tR\asegment\x12\x0e\n" +
+	"\x02at\x18\b \x01(\x03R\x02at\x12\x10\n" +
+	"\x03why\x18\t \x01(\tR\x03why\x12 \n" +
+	"\vquarantined\x18\n" +
+	" \x01(\bR\vquarantined\x12\x12\n" +
+	"\x04path\x18\v \x01(\tR\x04path2\x82\x05\n" +
 	"\bRecorder\x12C\n" +
 	"\x06Status\x12\x1b.duet.node.v1.StatusRequest\x1a\x1c.duet.node.v1.RecorderStatus\x12K\n" +
 	"\tFragments\x12\x1e.duet.node.v1.FragmentsRequest\x1a\x1c.duet.node.v1.FragmentsReply0\x01\x12=\n" +
@@ -2500,7 +2817,7 @@ func file_internal_nodepb_node_proto_rawDescGZIP() []byte {
 	return file_internal_nodepb_node_proto_rawDescData
 }
 
-var file_internal_nodepb_node_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_internal_nodepb_node_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_internal_nodepb_node_proto_goTypes = []any{
 	(*StatusRequest)(nil),        // 0: duet.node.v1.StatusRequest
 	(*Position)(nil),             // 1: duet.node.v1.Position
@@ -2532,51 +2849,56 @@ var file_internal_nodepb_node_proto_goTypes = []any{
 	(*Digest)(nil),               // 27: duet.node.v1.Digest
 	(*DigestsReply)(nil),         // 28: duet.node.v1.DigestsReply
 	(*RepairState)(nil),          // 29: duet.node.v1.RepairState
+	(*Scrub)(nil),                // 30: duet.node.v1.Scrub
+	(*Damaged)(nil),              // 31: duet.node.v1.Damaged
 }
 var file_internal_nodepb_node_proto_depIdxs = []int32{
 	4,  // 0: duet.node.v1.RecorderStatus.cameras:type_name -> duet.node.v1.RecorderCamera
 	5,  // 1: duet.node.v1.RecorderStatus.disks:type_name -> duet.node.v1.Disk
 	2,  // 2: duet.node.v1.RecorderStatus.alarms:type_name -> duet.node.v1.Alarm
-	1,  // 3: duet.node.v1.RecorderCamera.durable:type_name -> duet.node.v1.Position
-	29, // 4: duet.node.v1.RecorderCamera.repair:type_name -> duet.node.v1.RepairState
-	7,  // 5: duet.node.v1.ProxyStatus.cameras:type_name -> duet.node.v1.ProxyCamera
-	2,  // 6: duet.node.v1.ProxyStatus.alarms:type_name -> duet.node.v1.Alarm
-	8,  // 7: duet.node.v1.ProxyCamera.copies:type_name -> duet.node.v1.ProxyCopy
-	1,  // 8: duet.node.v1.ProxyCopy.durable:type_name -> duet.node.v1.Position
-	10, // 9: duet.node.v1.FragmentsReply.fragments:type_name -> duet.node.v1.Fragment
-	13, // 10: duet.node.v1.SpansReply.spans:type_name -> duet.node.v1.Span
-	20, // 11: duet.node.v1.SpansReply.locks:type_name -> duet.node.v1.Lock
-	26, // 12: duet.node.v1.SpansReply.repaired:type_name -> duet.node.v1.Stretch
-	10, // 13: duet.node.v1.VerifyReply.fragment:type_name -> duet.node.v1.Fragment
-	20, // 14: duet.node.v1.ExchangeLocksRequest.locks:type_name -> duet.node.v1.Lock
-	20, // 15: duet.node.v1.ExchangeLocksReply.locks:type_name -> duet.node.v1.Lock
-	25, // 16: duet.node.v1.LockRoomReply.disks:type_name -> duet.node.v1.LockRoom
-	27, // 17: duet.node.v1.DigestsReply.digests:type_name -> duet.node.v1.Digest
-	0,  // 18: duet.node.v1.Recorder.Status:input_type -> duet.node.v1.StatusRequest
-	9,  // 19: duet.node.v1.Recorder.Fragments:input_type -> duet.node.v1.FragmentsRequest
-	12, // 20: duet.node.v1.Recorder.Spans:input_type -> duet.node.v1.SpansRequest
-	15, // 21: duet.node.v1.Recorder.Read:input_type -> duet.node.v1.ReadRequest
-	17, // 22: duet.node.v1.Recorder.Init:input_type -> duet.node.v1.InitRequest
-	9,  // 23: duet.node.v1.Recorder.Verify:input_type -> duet.node.v1.FragmentsRequest
-	21, // 24: duet.node.v1.Recorder.ExchangeLocks:input_type -> duet.node.v1.ExchangeLocksRequest
-	23, // 25: duet.node.v1.Recorder.LockRoom:input_type -> duet.node.v1.LockRoomRequest
-	9,  // 26: duet.node.v1.Recorder.Digests:input_type -> duet.node.v1.FragmentsRequest
-	0,  // 27: duet.node.v1.Proxy.Status:input_type -> duet.node.v1.StatusRequest
-	3,  // 28: duet.node.v1.Recorder.Status:output_type -> duet.node.v1.RecorderStatus
-	11, // 29: duet.node.v1.Recorder.Fragments:output_type -> duet.node.v1.FragmentsReply
-	14, // 30: duet.node.v1.Recorder.Spans:output_type -> duet.node.v1.SpansReply
-	16, // 31: duet.node.v1.Recorder.Read:output_type -> duet.node.v1.ReadReply
-	18, // 32: duet.node.v1.Recorder.Init:output_type -> duet.node.v1.InitReply
-	19, // 33: duet.node.v1.Recorder.Verify:output_type -> duet.node.v1.VerifyReply
-	22, // 34: duet.node.v1.Recorder.ExchangeLocks:output_type -> duet.node.v1.ExchangeLocksReply
-	24, // 35: duet.node.v1.Recorder.LockRoom:output_type -> duet.node.v1.LockRoomReply
-	28, // 36: duet.node.v1.Recorder.Digests:output_type -> duet.node.v1.DigestsReply
-	6,  // 37: duet.node.v1.Proxy.Status:output_type -> duet.node.v1.ProxyStatus
-	28, // [28:38] is the sub-list for method output_type
-	18, // [18:28] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	31, // 3: duet.node.v1.RecorderStatus.damaged:type_name -> duet.node.v1.Damaged
+	1,  // 4: duet.node.v1.RecorderCamera.durable:type_name -> duet.node.v1.Position
+	29, // 5: duet.node.v1.RecorderCamera.repair:type_name -> duet.node.v1.RepairState
+	30, // 6: duet.node.v1.Disk.scrub:type_name -> duet.node.v1.Scrub
+	7,  // 7: duet.node.v1.ProxyStatus.cameras:type_name -> duet.node.v1.ProxyCamera
+	2,  // 8: duet.node.v1.ProxyStatus.alarms:type_name -> duet.node.v1.Alarm
+	8,  // 9: duet.node.v1.ProxyCamera.copies:type_name -> duet.node.v1.ProxyCopy
+	1,  // 10: duet.node.v1.ProxyCopy.durable:type_name -> duet.node.v1.Position
+	10, // 11: duet.node.v1.FragmentsReply.fragments:type_name -> duet.node.v1.Fragment
+	13, // 12: duet.node.v1.SpansReply.spans:type_name -> duet.node.v1.Span
+	26, // 13: duet.node.v1.SpansReply.damaged:type_name -> duet.node.v1.Stretch
+	20, // 14: duet.node.v1.SpansReply.locks:type_name -> duet.node.v1.Lock
+	26, // 15: duet.node.v1.SpansReply.repaired:type_name -> duet.node.v1.Stretch
+	10, // 16: duet.node.v1.VerifyReply.fragment:type_name -> duet.node.v1.Fragment
+	20, // 17: duet.node.v1.ExchangeLocksRequest.locks:type_name -> duet.node.v1.Lock
+	20, // 18: duet.node.v1.ExchangeLocksReply.locks:type_name -> duet.node.v1.Lock
+	25, // 19: duet.node.v1.LockRoomReply.disks:type_name -> duet.node.v1.LockRoom
+	27, // 20: duet.node.v1.DigestsReply.digests:type_name -> duet.node.v1.Digest
+	0,  // 21: duet.node.v1.Recorder.Status:input_type -> duet.node.v1.StatusRequest
+	9,  // 22: duet.node.v1.Recorder.Fragments:input_type -> duet.node.v1.FragmentsRequest
+	12, // 23: duet.node.v1.Recorder.Spans:input_type -> duet.node.v1.SpansRequest
+	15, // 24: duet.node.v1.Recorder.Read:input_type -> duet.node.v1.ReadRequest
+	17, // 25: duet.node.v1.Recorder.Init:input_type -> duet.node.v1.InitRequest
+	9,  // 26: duet.node.v1.Recorder.Verify:input_type -> duet.node.v1.FragmentsRequest
+	21, // 27: duet.node.v1.Recorder.ExchangeLocks:input_type -> duet.node.v1.ExchangeLocksRequest
+	23, // 28: duet.node.v1.Recorder.LockRoom:input_type -> duet.node.v1.LockRoomRequest
+	9,  // 29: duet.node.v1.Recorder.Digests:input_type -> duet.node.v1.FragmentsRequest
+	0,  // 30: duet.node.v1.Proxy.Status:input_type -> duet.node.v1.StatusRequest
+	3,  // 31: duet.node.v1.Recorder.Status:output_type -> duet.node.v1.RecorderStatus
+	11, // 32: duet.node.v1.Recorder.Fragments:output_type -> duet.node.v1.FragmentsReply
+	14, // 33: duet.node.v1.Recorder.Spans:output_type -> duet.node.v1.SpansReply
+	16, // 34: duet.node.v1.Recorder.Read:output_type -> duet.node.v1.ReadReply
+	18, // 35: duet.node.v1.Recorder.Init:output_type -> duet.node.v1.InitReply
+	19, // 36: duet.node.v1.Recorder.Verify:output_type -> duet.node.v1.VerifyReply
+	22, // 37: duet.node.v1.Recorder.ExchangeLocks:output_type -> duet.node.v1.ExchangeLocksReply
+	24, // 38: duet.node.v1.Recorder.LockRoom:output_type -> duet.node.v1.LockRoomReply
+	28, // 39: duet.node.v1.Recorder.Digests:output_type -> duet.node.v1.DigestsReply
+	6,  // 40: duet.node.v1.Proxy.Status:output_type -> duet.node.v1.ProxyStatus
+	31, // [31:41] is the sub-list for method output_type
+	21, // [21:31] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_internal_nodepb_node_proto_init() }
@@ -2590,7 +2912,7 @@ func file_internal_nodepb_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_nodepb_node_proto_rawDesc), len(file_internal_nodepb_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
