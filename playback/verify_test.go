@@ -59,7 +59,7 @@ func TestVerifyComparesFilesIndexesAndCopies(t *testing.T) {
 	require.EqualValues(t, 2, v.Mismatch, "3 and 7")
 	require.EqualValues(t, 1, v.Unreadable)
 	require.Len(t, v.Problems, 3)
-	require.Contains(t, v.Problems[0], "on r2 the file hashes to")
+	require.Contains(t, v.Problems[0].String(), "on r2 the file hashes to")
 	require.True(t, v.Done)
 	require.Positive(t, calls)
 }

@@ -105,10 +105,10 @@ func TestCertsMakesWhatIsMissingAndKeepsTheRest(t *testing.T) {
 	file := writeSite(t)
 	code, stdout, stderr := duet(t, "certs", "-c", file)
 	require.Equal(t, exitDone, code, stderr)
-	require.Equal(t, 5, strings.Count(stdout, "made "), stdout) // the CA and four nodes
+	require.Equal(t, 6, strings.Count(stdout, "made "), stdout) // the CA, four nodes, and what playback signs with
 	code, stdout, _ = duet(t, "certs", "-c", file)
 	require.Equal(t, exitDone, code)
-	require.Equal(t, 5, strings.Count(stdout, "kept "), stdout)
+	require.Equal(t, 6, strings.Count(stdout, "kept "), stdout)
 	_, err := os.Stat(filepath.Join(filepath.Dir(file), "tls", "r2.key"))
 	require.NoError(t, err)
 }
