@@ -193,9 +193,10 @@ func TestARecorderThatReturnsLearnsLocksBeforeItDeletes(t *testing.T) {
 		s := r1.locks.current()
 		return !s.Holds("gate", l.StartNS, l.EndNS) && s.Holds("gate", more.StartNS, more.EndNS)
 	}, patience, 5*time.Millisecond)
-	spans, err := r1.client.Spans(ctx, &nodepb.SpansRequest{Camera: "gate", StartNs: more.StartNS - 1, EndNs: more.EndNS})
-	require.NoError(t, err)
-	require.Len(t, spans.GetLocks(), 1)
+	require.Eventually(t, func() bool { // as soon as it has recovered its index
+		spans, err := r1.client.Spans(ctx, &nodepb.SpansRequest{Camera: "gate", StartNs: more.StartNS - 1, EndNs: more.EndNS})
+		return err == nil && len(spans.GetLocks()) == 1
+	}, patience, 5*time.Millisecond)
 	_, err = r1.client.ExchangeLocks(ctx, &nodepb.ExchangeLocksRequest{Locks: []*nodepb.Lock{{Id: "x"}}})
 	require.ErrorContains(t, err, "is not one")
 }
