@@ -27,7 +27,7 @@ unit: ## the tests of packages
 	$(GO) test -vet=off $(UNIT)
 
 e2e: build ## the tests of whole sites: processes, kills, foreign cameras and clients; RUN=name SEED=n repeat one
-	DUET_BIN=$(CURDIR)/$(BIN)/duet DUET_SEED=$(SEED) $(GO) test -vet=off -count=1 -timeout 20m \
+	DUET_BIN=$(CURDIR)/$(BIN)/duet DUET_SEED=$(SEED) $(GO) test -vet=off -count=1 -timeout 20m -parallel 5 \
 		$(if $(RUN),-v -run '$(RUN)',) ./bench/e2e/...
 
 race: ## the tests of packages under the race detector (needs a C compiler)

@@ -71,6 +71,7 @@ playback:
 
 // TestBadStartsSayWhatToDo: nodes that cannot start say why in one line.
 func TestBadStartsSayWhatToDo(t *testing.T) {
+	t.Parallel()
 	list := []siteCamera{{name: "gate", source: "rtsp://127.0.0.1:1/gate"}}
 	start := func(t *testing.T, s *site, name string) string {
 		t.Helper()
@@ -169,6 +170,7 @@ func TestBadStartsSayWhatToDo(t *testing.T) {
 // TestBadInputStopsNothing: unreachable cameras, wrong passwords, garbage on every port
 // and impossible requests are answered clearly, and what records goes on.
 func TestBadInputStopsNothing(t *testing.T) {
+	t.Parallel()
 	sim, list := cameras(t, []camsim.CameraOptions{
 		{Name: "gate", Video: "h264", Audio: "aac"},
 		{Name: "door", Video: "h264", User: "viewer", Pass: "right"},

@@ -27,6 +27,7 @@ v.play().catch((e) => say({error: String(e)}))
 // TestExportPlaysInChromium: a browser plays an export that begins between key frames,
 // from its first picture to its last.
 func TestExportPlaysInChromium(t *testing.T) {
+	t.Parallel()
 	sim, list := cameras(t, []camsim.CameraOptions{{Name: "gate", Video: "h264b", Audio: "aac"}})
 	s := startSite(t, siteOptions{cameras: list})
 	from := time.Now().Add(530 * time.Millisecond).Truncate(time.Millisecond)

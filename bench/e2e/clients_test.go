@@ -84,6 +84,7 @@ func (s *site) disturb(t testing.TB) {
 // TestForeignClients: ffmpeg, ffprobe and GStreamer read the live endpoint over TCP and
 // UDP and see one continuous stream while recorders are killed and stopped.
 func TestForeignClients(t *testing.T) {
+	t.Parallel()
 	sim, list := cameras(t, []camsim.CameraOptions{
 		{Name: "gate", Video: "h264b", Audio: "aac"},
 		{Name: "yard", Video: "h265"},
@@ -191,6 +192,7 @@ func TestForeignClients(t *testing.T) {
 // TestLiveThroughCameraReconnect: a reader's session survives the camera's: the same SSRC,
 // sequence numbers and timestamps that go on, resumed at a key frame.
 func TestLiveThroughCameraReconnect(t *testing.T) {
+	t.Parallel()
 	sim, list := cameras(t, []camsim.CameraOptions{{Name: "gate", Video: "h264b", Audio: "aac"}})
 	s := startSite(t, siteOptions{cameras: list})
 	file := filepath.Join(t.TempDir(), "out.h264")
@@ -222,6 +224,7 @@ func TestLiveThroughCameraReconnect(t *testing.T) {
 // TestSlowReaderIsDropped: a reader that stops reading is disconnected; another one next
 // to it sees nothing of that.
 func TestSlowReaderIsDropped(t *testing.T) {
+	t.Parallel()
 	_, list := cameras(t, []camsim.CameraOptions{{Name: "gate", Video: "h264", BitrateBPS: 8_000_000}})
 	s := startSite(t, siteOptions{cameras: list})
 	file := filepath.Join(t.TempDir(), "out.h264")

@@ -14,6 +14,7 @@ import (
 // TestForeignCameras: cameras that share no code with duet (GStreamer's encoders,
 // payloaders and RTSP server), recorded through kills and stops of both recorders.
 func TestForeignCameras(t *testing.T) {
+	t.Parallel()
 	require.NoError(t, foreign.Available(context.Background()))
 	gst, err := foreign.Start(context.Background(), t.TempDir())
 	require.NoError(t, err)

@@ -113,6 +113,7 @@ func pathologies() []pathology {
 // TestPathologies: what cameras do wrong costs what it must cost and nothing else. All of
 // them misbehave at once, at one proxy.
 func TestPathologies(t *testing.T) {
+	t.Parallel()
 	all := pathologies()
 	options := make([]camsim.CameraOptions, 0, len(all))
 	for _, p := range all {

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,21 +54,32 @@ type site struct {
 	opts   siteOptions
 }
 
-// freePorts returns n ports of the loopback address that nobody listens on.
+// givenPorts are those that freePorts has given to any test.
+var givenPorts sync.Map
+
+// freePorts returns n ports of the loopback address that nobody listens on, and that no
+// connection is given by chance while a node that is to listen there is away: they are
+// below the range of the kernel's own choice.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
+	const first, last = 12000, 32000
 	var ports []int
-	var ls []net.Listener
-	for len(ports) < n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		ls = append(ls, l)
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	for _, l := range ls {
+	for range 10 * n {
+		port := first + rand.IntN(last-first)
+		if _, given := givenPorts.LoadOrStore(port, true); given {
+			continue
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
 		_ = l.Close()
+		if ports = append(ports, port); len(ports) == n {
+			return ports
+		}
 	}
-	return ports
+	t.Fatalf("no %d free ports", n)
+	return nil
 }
 
 // newSite writes the configuration of a site and its certificates, and starts nothing.
