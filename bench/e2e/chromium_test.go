@@ -67,7 +67,8 @@ func TestExportPlaysInChromium(t *testing.T) {
 		t.Logf("%+v", a)
 		require.Empty(t, a.Error)
 		require.True(t, a.Ended)
-		require.InDelta(t, to.Sub(from).Seconds(), a.Duration, 0.15)
+		// Chromium plays B-frames' references behind the end, which the edit list hides, too.
+		require.InDelta(t, to.Sub(from).Seconds(), a.Duration, 0.25)
 		require.InDelta(t, a.Duration, a.Time, 0.15)
 		require.Equal(t, 640, a.Width)
 		require.GreaterOrEqual(t, a.Frames, 90, "pictures of 4 s at 25 a second")

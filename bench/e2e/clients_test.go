@@ -119,7 +119,7 @@ func TestForeignClients(t *testing.T) {
 	}
 	probes := map[string]*background{}
 	for _, transport := range []string{"tcp", "udp"} {
-		probes[transport] = startTool(t, "ffprobe", "-v", "error", "-rtsp_transport", transport, "-read_intervals", "%+20",
+		probes[transport] = startTool(t, "ffprobe", "-v", "fatal", "-rtsp_transport", transport, "-read_intervals", "%+20",
 			"-show_entries", "packet=stream_index,pts_time,dts_time", "-of", "json", s.rtsp+"/gate")
 	}
 	s.disturb(t)
@@ -176,7 +176,8 @@ func TestForeignClients(t *testing.T) {
 			files := s.segments(t, recorder)
 			require.NotEmpty(t, files)
 			for _, f := range files {
-				_, stderr, err := tool(t, time.Minute, "ffmpeg", "-nostdin", "-v", "error", "-xerror", "-i", f, "-f", "null", "-")
+				_, stderr, err := tool(t, time.Minute, "ffmpeg", "-nostdin", "-v", "error", "-xerror", "-i", f,
+					"-fps_mode", "passthrough", "-enc_time_base", "-1", "-f", "null", "-")
 				require.NoError(t, err, "%s: %s", f, stderr)
 				require.Empty(t, stderr, f)
 				stdout, _, err := tool(t, time.Minute, "ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", f)

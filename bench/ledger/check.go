@@ -63,7 +63,7 @@ func Check(l *Ledger, got []AccessUnit, o Options) *Report {
 		if !slices.Contains(o.Tracks, i) {
 			continue
 		}
-		c := trackCheck{l: l, o: &o, r: r, track: i, seen: make([]bool, len(l.Entries[i]))}
+		c := trackCheck{l: l, o: &o, r: r, track: i, seen: make([]bool, len(l.Entries[i])), hidden: make([]bool, len(l.Entries[i]))}
 		c.run(got)
 		seen[i] = c.seen
 	}
@@ -83,6 +83,7 @@ type trackCheck struct {
 	r       *Report
 	track   int
 	seen    []bool // by index into the entries
+	hidden  []bool // there, outside the range by its capture time, and not shown
 	byHash  map[Hash][]int
 	excused map[int]bool
 	last    int // the highest index seen, -1 before the first
@@ -130,6 +131,7 @@ func (c *trackCheck) unit(a *AccessUnit) {
 	}
 	if a.Preroll {
 		t.Preroll++
+		c.hidden[i] = c.hidden[i] || a.CaptureNS != 0 && !c.o.asked(a.CaptureNS)
 		return
 	}
 	switch {
@@ -145,7 +147,9 @@ func (c *trackCheck) unit(a *AccessUnit) {
 		t.skew(a.CaptureNS - e.AtNS)
 	}
 	tol := int64(c.o.Tolerance)
-	if c.o.FromNS != 0 && e.AtNS < c.o.FromNS-tol || c.o.ToNS != 0 && e.AtNS > c.o.ToNS+tol {
+	early := c.o.FromNS != 0 && e.AtNS < c.o.FromNS-tol
+	late := c.o.ToNS != 0 && e.AtNS > c.o.ToNS+tol
+	if (early || late) && (a.CaptureNS == 0 || !c.o.asked(a.CaptureNS)) {
 		c.fault(Outside, e.Number, "sent "+clockTime(e.AtNS))
 	}
 }
@@ -238,7 +242,7 @@ func (c *trackCheck) missing() {
 			t.Matched++
 			continue
 		}
-		if !c.expected(i) {
+		if !c.expected(i) || c.hidden[i] {
 			continue
 		}
 		switch {
@@ -250,6 +254,12 @@ func (c *trackCheck) missing() {
 			c.fault(Missing, e.Number, "sent "+clockTime(e.AtNS))
 		}
 	}
+}
+
+// asked reports whether a capture time is in the range that was asked for. A camera on a
+// loaded machine may send long after that.
+func (o *Options) asked(captureNS int64) bool {
+	return (o.FromNS == 0 || captureNS >= o.FromNS) && (o.ToNS == 0 || captureNS < o.ToNS)
 }
 
 // covers reports whether a gap, give or take the tolerance, covers the instant.
