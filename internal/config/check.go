@@ -26,6 +26,7 @@ func (c *Config) check(r *report) {
 	c.checkCameras(r)
 	c.checkRecorders(r)
 	c.checkTimes(r)
+	c.checkQuotas(r)
 	c.checkPorts(r)
 }
 
@@ -208,6 +209,24 @@ func (c *Config) checkRecorders(r *report) {
 		for j := range i + 1 {
 			if sameHost(hostOf(c.Recorders[j].HTTP), hostOf(c.Recorders[i].HTTP)) {
 				c.checkDisks(r, j, i)
+			}
+		}
+	}
+}
+
+// checkQuotas reports a quota that is less than one segment of a camera whose bit rate is
+// given: an open segment is never deleted, so it could not be kept.
+func (c *Config) checkQuotas(r *report) {
+	for i := range c.Recorders {
+		quota := c.Recorders[i].Quota
+		for j := range c.Cameras {
+			cam := &c.Cameras[j]
+			segment := Bytes(float64(cam.Bitrate) / 8 * time.Duration(c.Segment.Duration).Seconds())
+			if quota > 0 && segment > quota {
+				path := fmt.Sprintf("recorders[%d].quota", i)
+				r.add(c.nearest(path), 0, path, "%s is less than one segment of camera %s, %s (%s at %s): raise it, or make segment.duration shorter",
+					quota, cam.Name, segment, c.Segment.Duration, cam.Bitrate)
+				break
 			}
 		}
 	}

@@ -82,6 +82,14 @@ func TestDocumentationHasEveryKey(t *testing.T) {
 	require.Contains(t, string(doc), strings.TrimSpace(Example), "docs/CONFIG.md holds another example than `duet config` prints")
 }
 
+func TestAQuotaThatIsLessThanASegmentIsAProblem(t *testing.T) {
+	small := strings.Replace(strings.Replace(good, "primary: r1,", "bitrate: 4Mbit/s, primary: r1,", 1), "data: /data/r1, quota: 4TB", "data: /data/r1, quota: 100MB", 1)
+	got := problems(t, small)
+	require.Len(t, got, 1)
+	require.Contains(t, fmt.Sprint(got[0]), "recorders[0].quota: 100 MB is less than one segment of camera yard, 300 MB")
+	require.Empty(t, problems(t, strings.Replace(small, "100MB", "301MB", 1)))
+}
+
 func TestEachProblemIsOneLineWithItsPlace(t *testing.T) {
 	for name, tc := range map[string]struct {
 		old, new string // what is spoilt
