@@ -12,7 +12,7 @@ FUZZTIME  ?= 10s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: run build test unit race lint fuzz e2e bench proto testdata setup clean help
+.PHONY: run build test unit race lint fuzz e2e sim sites bench proto testdata setup clean help
 
 run: build ## run the demo: simulated cameras, proxy, three recorders, playback, on this machine
 	$(BIN)/duet demo $(ARGS)

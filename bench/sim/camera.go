@@ -26,6 +26,7 @@ var (
 // frameEvery and gop are those of every simulated camera: small, so that a minute is cheap.
 const (
 	frameEvery = 250 * time.Millisecond
+	framePhase = 100 * time.Millisecond // so that it is not at the instants of others
 	gop        = 6
 )
 
@@ -60,6 +61,7 @@ func newCamera(name string, r *rand.Rand) (*camera, error) {
 
 // run makes access units until ctx is done.
 func (c *camera) run(ctx context.Context) {
+	time.Sleep(framePhase)
 	t := time.NewTicker(frameEvery)
 	defer t.Stop()
 	for {

@@ -14,13 +14,14 @@ import (
 // Do does what a line of a script says and returns what there is to see, if anything.
 //
 //	run 10s                         time goes on
+//	until 30s                       the same, to so long after the start
 //	kill r1                         kill -9; also of p1 (the proxy) and v1 (playback)
 //	stop r1                         as an operator does, waiting for it
 //	start r1
 //	crash r1 survive=50 tear        power cut; survive: percent of what was not synced
 //	crash r1 op=17 survive=0        at the 17th operation from now that changes the disk
 //	errorat r1 op=fsync n=3 times=2 the 3rd call from now fails, and the one after it
-//	full r1 · room r1               the disk has no room, and has it again
+//	full r1 [all] · room r1         the disk has no room for media, or for nothing; and again
 //	corrupt r1                      one bit in some segment
 //	forget r1                       the index is gone (the recorder must be down)
 //	partition p1 r1 [oneway]        bytes wait, in both directions or in the first
@@ -32,7 +33,7 @@ import (
 //	heal                            everything is good again, everybody runs
 //	settle                          cameras end, copies come to rest
 //	check                           what must hold
-//	timeline gate                   merged, in seconds since the start
+//	timeline gate [brief]           merged, in seconds since the start, or without times
 //	copies gate                     what each recorder holds
 func (s *Site) Do(line string) (string, error) {
 	f := strings.Fields(line)
@@ -41,7 +42,7 @@ func (s *Site) Do(line string) (string, error) {
 	}
 	args, opts := f[1:], map[string]string{}
 	for i, a := range args {
-		if k, v, ok := strings.Cut(a, "="); ok || slices.Contains([]string{"tear", "oneway"}, a) {
+		if k, v, ok := strings.Cut(a, "="); ok || slices.Contains([]string{"tear", "oneway", "brief", "all"}, a) {
 			opts[k] = v
 			for _, rest := range args[i+1:] {
 				k, v, _ := strings.Cut(rest, "=")
@@ -88,6 +89,11 @@ var commands = map[string]command{
 		time.Sleep(d)
 		return err
 	})},
+	"until": {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error {
+		d, err := time.ParseDuration(a[0])
+		time.Sleep(time.Until(s.start.Add(d)))
+		return err
+	})},
 	"kill":  {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.Kill(a[0]) })},
 	"stop":  {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.Stop(a[0]) })},
 	"start": {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.Start(a[0]) })},
@@ -107,11 +113,12 @@ var commands = map[string]command{
 			m.arm(&fault{kind: o["op"], n: number(o, "n", 1), times: number(o, "times", 1), err: err})
 		})
 	})},
-	"full": {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error {
-		return s.onDisk(a[0], func(m *mount) { m.setFull(true) })
+	"full": {1, 1, quietly(func(s *Site, a []string, o map[string]string) error {
+		_, all := o["all"]
+		return s.onDisk(a[0], func(m *mount) { m.setFull(true, all) })
 	})},
 	"room": {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error {
-		return s.onDisk(a[0], func(m *mount) { m.setFull(false) })
+		return s.onDisk(a[0], func(m *mount) { m.setFull(false, false) })
 	})},
 	"corrupt": {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.corrupt(a[0]) })},
 	"forget":  {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.forget(a[0]) })},
@@ -154,10 +161,13 @@ var commands = map[string]command{
 		}
 		return nil
 	})},
-	"settle":   {0, 0, quietly(func(s *Site, _ []string, _ map[string]string) error { return s.Settle() })},
-	"check":    {0, 0, quietly(func(s *Site, _ []string, _ map[string]string) error { return s.Check() })},
-	"timeline": {1, 1, func(s *Site, a []string, _ map[string]string) (string, error) { return s.showTimeline(a[0]) }},
-	"copies":   {1, 1, func(s *Site, a []string, _ map[string]string) (string, error) { return s.showCopies(a[0]) }},
+	"settle": {0, 0, quietly(func(s *Site, _ []string, _ map[string]string) error { return s.Settle() })},
+	"check":  {0, 0, quietly(func(s *Site, _ []string, _ map[string]string) error { return s.Check() })},
+	"timeline": {1, 1, func(s *Site, a []string, o map[string]string) (string, error) {
+		_, brief := o["brief"]
+		return s.showTimeline(a[0], brief)
+	}},
+	"copies": {1, 1, func(s *Site, a []string, _ map[string]string) (string, error) { return s.showCopies(a[0]) }},
 }
 
 func (s *Site) onDisk(name string, do func(*mount)) error {
@@ -238,21 +248,27 @@ func (s *Site) seconds(t time.Time) string {
 	return strconv.FormatFloat(t.Sub(s.start).Round(100*time.Millisecond).Seconds(), 'f', -1, 64)
 }
 
-func (s *Site) showTimeline(camera string) (string, error) {
+func (s *Site) showTimeline(camera string, brief bool) (string, error) {
 	t, err := s.timeline(camera, s.start, time.Now())
 	if err != nil {
 		return "", err
 	}
 	var b strings.Builder
+	times := func(from, to time.Time) string {
+		if brief {
+			return ""
+		}
+		return s.seconds(from) + " … " + s.seconds(to) + " "
+	}
 	for _, x := range t.Spans {
 		slices.Sort(x.Recorders)
-		fmt.Fprintf(&b, "%s … %s on %s\n", s.seconds(x.Start), s.seconds(x.End), strings.Join(x.Recorders, " "))
+		fmt.Fprintf(&b, "%son %s\n", times(x.Start, x.End), strings.Join(x.Recorders, " "))
 	}
 	for _, x := range t.Gaps {
-		fmt.Fprintf(&b, "gap %s … %s: %s\n", s.seconds(x.Start), s.seconds(x.End), x.Cause)
+		fmt.Fprintf(&b, "gap %s%s\n", times(x.Start, x.End), x.Cause)
 	}
 	for _, x := range t.Unknown {
-		fmt.Fprintf(&b, "unknown %s … %s\n", s.seconds(x.Start), s.seconds(x.End))
+		fmt.Fprintf(&b, "unknown %s\n", times(x.Start, x.End))
 	}
 	return b.String(), nil
 }

@@ -61,6 +61,7 @@ type mount struct {
 	dead    bool
 	hurt    bool
 	full    bool
+	fullAll bool // for the index too
 	faults  []*fault
 	calls   map[string]int
 	ops     int // that change the disk
@@ -133,7 +134,8 @@ func (m *mount) inject(op errorfs.Op) error {
 	}
 	defer m.mu.Unlock()
 	m.calls[kind]++
-	if m.full && (kind == "write" || kind == "create" || kind == "mkdir") {
+	// The recorder leaves room for its index on a disk that fills up.
+	if m.full && (kind == "write" || kind == "create" || kind == "mkdir") && (m.fullAll || !strings.Contains(op.Path, "/.duet/")) {
 		m.hurt = true
 		return syscall.ENOSPC
 	}
@@ -260,10 +262,10 @@ func (m *mount) arm(f *fault) {
 	m.faults = append(m.faults, f)
 }
 
-func (m *mount) setFull(yes bool) {
+func (m *mount) setFull(yes, all bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.full = yes
+	m.full, m.fullAll = yes, all
 }
 
 // touched reports whether an operation was made to fail, or the disk is a ghost's.

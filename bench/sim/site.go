@@ -263,6 +263,11 @@ func (s *Site) recorderOptions(n *node, l net.Listener, m *mount) recorder.Optio
 		Clock: n.clock, Log: s.log(n), Registry: prometheus.NewRegistry(),
 		Proxies: []recorder.Proxy{{Name: proxyHost, Address: proxyHost}},
 	}
+	for _, other := range s.order {
+		if other != n.name {
+			o.Peers = append(o.Peers, recorder.Peer{Name: other, Address: other})
+		}
+	}
 	for i, c := range s.cameras {
 		copies := s.copies(i)
 		if slices.Contains(copies, n.name) {
@@ -365,7 +370,9 @@ func (p *process) excused() bool { return p.mount != nil && p.mount.touched() }
 // Settle lets the site come to rest: the sessions of the cameras end, and the recorders
 // get what the proxy has for them.
 func (s *Site) Settle() error {
-	time.Sleep(settleTime) // reconnecting
+	// Reconnecting; to a round time, so that scripts end alike.
+	age := time.Since(s.start) + settleTime
+	time.Sleep(settleTime + (age + settleRound - 1).Truncate(settleRound) - age)
 	for _, c := range s.cameras {
 		c.stop()
 	}
@@ -380,7 +387,10 @@ func (s *Site) Settle() error {
 }
 
 // settleTime is longer than any pause between two attempts to connect.
-const settleTime = 15 * time.Second
+const (
+	settleTime  = 12 * time.Second
+	settleRound = 10 * time.Second
+)
 
 func (s *Site) atRest() error {
 	p := s.nodes[proxyHost].running()

@@ -63,7 +63,7 @@ func NewStory(seed uint64) Story {
 			}
 			add("errorat %s op=%s n=%d times=%d%s", who, op, 1+r.IntN(20), 1+r.IntN(3), kind)
 		case 8:
-			add("full %s", who)
+			add("full %s%s", who, []string{"", "", " all"}[r.IntN(3)])
 			absence(20 * time.Second)
 			add("room %s", who)
 		case 9, 10:
@@ -97,7 +97,12 @@ func NewStory(seed uint64) Story {
 			}
 		case 15:
 			if r.IntN(3) == 0 {
-				add("step %s %ds", append(recorders, "p1")[r.IntN(len(recorders)+1)], r.IntN(20000)-10000)
+				// Capture times follow the wall clock of the proxy from one session to the
+				// next, so its steps are over before a session may begin.
+				node, by := append(recorders, proxyHost)[r.IntN(len(recorders)+1)], time.Duration(r.IntN(20000)-10000)*time.Second
+				add("step %s %v", node, by)
+				pause(10 * time.Second)
+				add("step %s %v", node, -by)
 				break
 			}
 			add("stop %s", who)
