@@ -21,7 +21,7 @@ build: ## build bin/duet
 	@.ci/setup go
 	$(GO) build -o $(BIN)/duet ./cmd/duet
 
-test: setup build unit e2e ## set up what is missing, then all tests: units, then whole sites
+test: setup build unit sites ## set up what is missing, then all tests: units, then whole sites
 
 unit: ## the tests of packages
 	$(GO) test -vet=off $(UNIT)
@@ -29,6 +29,17 @@ unit: ## the tests of packages
 e2e: build ## the tests of whole sites: processes, kills, foreign cameras and clients; RUN=name SEED=n repeat one
 	DUET_BIN=$(CURDIR)/$(BIN)/duet DUET_SEED=$(SEED) $(GO) test -vet=off -count=1 -timeout 20m -parallel 5 \
 		$(if $(RUN),-v -run '$(RUN)',) ./bench/e2e/...
+
+sim: ## stories of crashes, partitions and bad disks in memory: DURATION (60s) or SEEDS=n; SEED=n repeats one
+	$(GO) test -vet=off -count=1 -timeout 0 -v -run '^TestSeeds$$' ./bench/sim \
+		$(if $(SEED),-sim.seed=$(SEED) -sim.seeds=$(or $(SEEDS),20),-sim.procs $(if $(SEEDS),-sim.seeds=$(SEEDS),-sim.for=$(or $(DURATION),60s)))
+
+# The simulation takes what the whole sites leave of the processors: they mostly wait, and
+# they have deadlines.
+sites:
+	@mkdir -p $(BIN); nice -n 19 $(MAKE) --no-print-directory sim SEED= >$(BIN)/sim.log 2>&1 & sim=$$!; \
+	status=0; $(MAKE) --no-print-directory e2e || status=$$?; \
+	wait $$sim || status=$$?; cat $(BIN)/sim.log; exit $$status
 
 race: ## the tests of packages under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -vet=off $(UNIT)

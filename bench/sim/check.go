@@ -209,7 +209,65 @@ func (s *Site) Check() error {
 		}
 		errs = append(errs, equalBytes(c.name, held), s.checkPlayback(c))
 	}
+	for _, r := range s.order {
+		errs = append(errs, s.checkIndex(r))
+	}
 	return errors.Join(errs...)
+}
+
+// checkIndex stops a recorder and checks that its index names exactly what its media
+// hold, which is what an index made anew would name.
+func (s *Site) checkIndex(recorder string) error {
+	n := s.nodes[recorder]
+	p := n.running()
+	if p == nil {
+		return fmt.Errorf("%s does not run", recorder)
+	}
+	hurt := p.mount.touched()
+	if err := s.Stop(recorder); err != nil {
+		return fmt.Errorf("stop %s: %w", recorder, err)
+	}
+	if hurt { // what could not be cut off then is cut off by the next start
+		if err := s.Start(recorder); err != nil {
+			return err
+		}
+		time.Sleep(3 * time.Second)
+		if err := s.Stop(recorder); err != nil {
+			return fmt.Errorf("stop %s: %w", recorder, err)
+		}
+	}
+	s.seen.mu.Lock()
+	damaged := s.seen.damaged[recorder]
+	s.seen.mu.Unlock()
+	if damaged {
+		return nil
+	}
+	mem := clone(n.disk.memory(), n.disk.rand, 100)
+	store, err := index.Open(index.Options{FS: mem, Dir: mem.PathJoin(dataDir, ".duet", "index"), CacheBytes: 1 << 20, Log: zerolog.Nop(), MustExist: true})
+	if err != nil {
+		return fmt.Errorf("open the index of %s after its end: %w", recorder, err)
+	}
+	defer store.Close()
+	whole, err := wholeFragments(mem)
+	if err != nil {
+		return err
+	}
+	for _, c := range store.Cameras() {
+		for ref, err := range store.Fragments(c.Name, 0, math.MaxInt64) {
+			if err != nil {
+				return fmt.Errorf("index of %s: %w", recorder, err)
+			}
+			at := place{ref.Segment, ref.At}
+			if got, ok := whole[at]; !ok || got != ref.Hash {
+				return fmt.Errorf("%s: the index names fragment %s+%d at %d of %s, which is not there", recorder, ref.Epoch, ref.First, ref.At, ref.Segment)
+			}
+			delete(whole, at)
+		}
+	}
+	for at := range whole {
+		return fmt.Errorf("%s: %d whole fragments are in no index, one at %d of %s", recorder, len(whole), at.at, at.path)
+	}
+	return nil
 }
 
 // equalBytes checks that two copies of the same records are the same bytes.
