@@ -204,14 +204,14 @@ func (s *Site) corrupt(name string) error {
 			return err
 		}
 		hashes := map[media.Hash]bool{}
-		for _, h := range there {
-			hashes[h] = true
+		for _, i := range there {
+			hashes[i.Hash] = true
 		}
 		files := map[string]bool{}
-		for p, h := range here {
+		for p, i := range here {
 			if strings.HasPrefix(p.path, c.name+"/") {
 				shared, seen := files[p.path]
-				files[p.path] = hashes[h] && (shared || !seen)
+				files[p.path] = hashes[i.Hash] && (shared || !seen)
 			}
 		}
 		for f, shared := range files {

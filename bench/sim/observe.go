@@ -17,8 +17,10 @@ type observations struct {
 	mu sync.Mutex
 	// acked is the highest offset of each epoch that a copy acknowledged.
 	acked map[copyKey]map[record.Epoch]uint64
-	// lost are the copies that the proxy's log had nothing for any more, at some time.
+	// lost are the copies that the proxy's log had nothing for any more, at some time:
+	// it said so, or they were away (since when) for about as long as its window.
 	lost map[copyKey]bool
+	away map[copyKey]time.Time
 	// damaged and wiped are recorders whose disks were tampered with.
 	damaged, wiped map[string]bool
 	faults         []error
@@ -26,6 +28,7 @@ type observations struct {
 
 func (o *observations) init() {
 	o.acked = map[copyKey]map[record.Epoch]uint64{}
+	o.away = map[copyKey]time.Time{}
 	o.lost, o.damaged, o.wiped = map[copyKey]bool{}, map[string]bool{}, map[string]bool{}
 }
 
@@ -61,7 +64,13 @@ func (s *Site) acknowledged() map[copyKey]map[record.Epoch]uint64 {
 			}
 			for _, k := range c.GetCopies() {
 				key := copyKey{c.GetCamera(), k.GetRecorder()}
-				if k.GetOffsetsLost() > 0 {
+				switch {
+				case k.GetConnected():
+					delete(o.away, key)
+				case o.away[key].IsZero():
+					o.away[key] = time.Now()
+				}
+				if k.GetOffsetsLost() > 0 || !k.GetConnected() && time.Since(o.away[key]) > logWindow-5*time.Second {
 					o.lost[key] = true
 				}
 				if at := k.GetDurable(); len(at.GetEpoch()) == len(record.Epoch{}) && at.GetOffset() > 0 {
