@@ -118,7 +118,7 @@ func (n *network) up(host string) {
 }
 
 // listen lets a host take connections. Its address is its name.
-func (n *network) listen(host string) net.Listener {
+func (n *network) listen(host string) *listener {
 	l := &listener{n: n, host: host, conns: make(chan *conn, 64), closed: make(chan struct{})}
 	n.change(func() { n.listeners[host] = l })
 	return l

@@ -53,7 +53,7 @@ func shards(t *testing.T) {
 func shard(t *testing.T, i, n int) (played int, err error) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestSeeds$", "-test.timeout=0", //nolint:gosec // itself
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestSeeds$", "-test.timeout=0",
 		fmt.Sprintf("-sim.step=%d", n), fmt.Sprintf("-sim.first=%d", *seedFirst+uint64(i)),
 		fmt.Sprintf("-sim.seeds=%d", (*seedCount+n-1-i)/n), fmt.Sprintf("-sim.for=%v", *seedTime), "-sim.procs=false")
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")

@@ -84,11 +84,11 @@ type process struct {
 // New makes a site and starts it. Close it.
 func New(o Options) (*Site, error) {
 	s := &Site{
-		opts: o, rand: rand.New(rand.NewPCG(o.Seed, 1)), start: time.Now(), net: newNetwork(),
+		opts: o, rand: seeded(o.Seed, 1), start: time.Now(), net: newNetwork(),
 		nodes: map[string]*node{},
 	}
 	for i := range o.Cameras {
-		c, err := newCamera([]string{"gate", "yard", "roof", "dock"}[i], rand.New(rand.NewPCG(o.Seed, 100+uint64(i))))
+		c, err := newCamera([]string{"gate", "yard", "roof", "dock"}[i], seeded(o.Seed, 100+uint64(i)))
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +102,7 @@ func New(o Options) (*Site, error) {
 		s.nodes[name] = &node{name: name, clock: newClock()}
 	}
 	for i, name := range s.order {
-		d, err := newDisk(rand.New(rand.NewPCG(o.Seed, 200+uint64(i))))
+		d, err := newDisk(seeded(o.Seed, 200+uint64(i)))
 		if err != nil {
 			return nil, err
 		}
@@ -181,7 +181,7 @@ func (s *Site) Start(name string) error {
 
 // make makes what runs in a process.
 func (s *Site) make(n *node, p *process) (func(context.Context) error, error) {
-	var l net.Listener = s.net.listen(n.name)
+	l := s.net.listen(n.name)
 	var run func(context.Context) error
 	var err error
 	switch n.name {
@@ -220,7 +220,7 @@ func (s *Site) powerOff(n *node, p *process) {
 
 func (s *Site) proxyOptions(n *node, l net.Listener) proxy.Options {
 	o := proxy.Options{
-		Name: n.name, LinkListener: l, Clock: n.clock, Random: zeros{rand.New(rand.NewPCG(s.rand.Uint64(), 3))},
+		Name: n.name, LinkListener: l, Clock: n.clock, Random: bytesOf{seeded(s.rand.Uint64(), 3)},
 		LogSeconds: logWindow, LogBytes: logBytes, SegmentDuration: segmentTime,
 		Log: s.log(n), Registry: prometheus.NewRegistry(), DrainTimeout: time.Second,
 		Source: s.source,
@@ -232,17 +232,22 @@ func (s *Site) proxyOptions(n *node, l net.Listener) proxy.Options {
 	return o
 }
 
-// zeros is randomness from a seed.
-type zeros struct{ *rand.Rand }
+// seeded is randomness that a seed fixes.
+func seeded(seed, stream uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, stream)) //nolint:gosec // it must be the same each time
+}
 
-func (z zeros) Read(p []byte) (int, error) {
+// bytesOf is randomness from a seed, as bytes.
+type bytesOf struct{ *rand.Rand }
+
+func (z bytesOf) Read(p []byte) (int, error) {
 	for i := range p {
 		p[i] = byte(z.Uint32())
 	}
 	return len(p), nil
 }
 
-var _ io.Reader = zeros{}
+var _ io.Reader = bytesOf{}
 
 func (s *Site) source(ctx context.Context, c proxy.Camera, begin func([]media.Track) proxy.Deliver) error {
 	return s.camera(c.Name).session(ctx, begin)
@@ -435,6 +440,3 @@ func (s *Site) Close() error {
 	s.ghosts.Wait()
 	return errors.Join(errs...)
 }
-
-// since says when something was, as the time since the site began.
-func (s *Site) since(ns int64) time.Duration { return time.Duration(ns - s.start.UnixNano()) }

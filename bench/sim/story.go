@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -17,7 +16,7 @@ type Story struct {
 
 // NewStory draws a story from a seed.
 func NewStory(seed uint64) Story {
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := seeded(seed, 0)
 	st := Story{Options: Options{Seed: seed, Cameras: 1 + r.IntN(2), Recorders: 2 + r.IntN(2), Log: zerolog.Nop()}}
 	add := func(format string, a ...any) { st.Lines = append(st.Lines, fmt.Sprintf(format, a...)) }
 	pause := func(most time.Duration) {
