@@ -356,8 +356,16 @@ type timeline struct {
 	Unknown []struct{ Start, End time.Time }
 }
 
+// answer is what playback says.
+type answer struct {
+	code   int
+	status string
+	header http.Header
+	body   []byte
+}
+
 // get asks playback.
-func (s *Site) get(path string, q url.Values, limit time.Duration) (*http.Response, []byte, error) {
+func (s *Site) get(path string, q url.Values, limit time.Duration) (answer, error) {
 	dial := s.net.dialer(checkerHost)
 	tr := &http.Transport{
 		DisableKeepAlives: true,
@@ -368,27 +376,27 @@ func (s *Site) get(path string, q url.Values, limit time.Duration) (*http.Respon
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+playbackHost+path+"?"+q.Encode(), nil)
 	if err != nil {
-		return nil, nil, err
+		return answer{}, err
 	}
 	resp, err := (&http.Client{Transport: tr}).Do(req)
 	if err != nil {
-		return nil, nil, err
+		return answer{}, err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	return resp, body, err
+	return answer{resp.StatusCode, resp.Status, resp.Header, body}, err
 }
 
 func (s *Site) timeline(camera string, from, to time.Time) (*timeline, error) {
-	resp, body, err := s.get("/v1/cameras/"+camera+"/timeline", rangeOf(from, to), 20*time.Second)
+	got, err := s.get("/v1/cameras/"+camera+"/timeline", rangeOf(from, to), 20*time.Second)
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("timeline of %s: %s: %s", camera, resp.Status, body)
+	if got.code != http.StatusOK {
+		return nil, fmt.Errorf("timeline of %s: %s: %s", camera, got.status, got.body)
 	}
 	var t timeline
-	return &t, json.Unmarshal(body, &t)
+	return &t, json.Unmarshal(got.body, &t)
 }
 
 func rangeOf(from, to time.Time) url.Values {
@@ -397,22 +405,22 @@ func rangeOf(from, to time.Time) url.Values {
 
 // export reads a recording.
 func (s *Site) export(c *camera, from, to time.Time) ([]ledger.AccessUnit, error) {
-	resp, body, err := s.get("/v1/cameras/"+c.name+"/recording.mp4", rangeOf(from, to), time.Minute)
+	got, err := s.get("/v1/cameras/"+c.name+"/recording.mp4", rangeOf(from, to), time.Minute)
 	if err != nil {
 		return nil, fmt.Errorf("export of %s: %w", c.name, err)
 	}
-	switch resp.StatusCode {
+	switch got.code {
 	case http.StatusOK:
 	case http.StatusNotFound:
 		return nil, nil
 	default:
-		return nil, fmt.Errorf("export of %s: %s: %s", c.name, resp.Status, body)
+		return nil, fmt.Errorf("export of %s: %s: %s", c.name, got.status, got.body)
 	}
-	start, err := time.Parse(time.RFC3339Nano, resp.Header.Get("Duet-Start"))
+	start, err := time.Parse(time.RFC3339Nano, got.header.Get("Duet-Start"))
 	if err != nil {
 		return nil, fmt.Errorf("export of %s: %w", c.name, err)
 	}
-	return ledger.FromMP4(bytes.NewReader(body), &c.book.Header, start.UnixNano())
+	return ledger.FromMP4(bytes.NewReader(got.body), &c.book.Header, start.UnixNano())
 }
 
 // checkPlayback compares what playback gives, and what it says is missing, with what the
