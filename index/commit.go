@@ -234,6 +234,7 @@ func (t *txn) remove(c *change, r *Ref) error {
 		return err
 	}
 	d.add(r, -1)
+	c.removals++
 	seg.Bytes -= r.Size
 	seg.Fragments--
 	c.row.bytes -= r.Size

@@ -70,6 +70,7 @@ type camera struct {
 	// Camera.HorizonNS.
 	hour      Digest
 	horizonNS int64
+	removals  uint64
 	inits     map[media.Hash]int64
 	deleting  map[string]Segment
 	damaged   map[place]*Damage
@@ -94,6 +95,9 @@ type Camera struct {
 	// Bytes are those of the fragments, moof and mdat.
 	Bytes     int64
 	Fragments int64
+	// Removals counts the fragments that were taken out of the index since it was opened,
+	// for whatever reason.
+	Removals uint64
 	// HorizonNS is how far retention has come: no footage that starts before is missing,
 	// whoever else has it; it was deleted here. 0: nothing was. Unix ns. An index that is
 	// rebuilt from media does not know it.
@@ -376,6 +380,6 @@ func (s *Store) Cameras() []Camera {
 func (c *camera) summary(name string) Camera {
 	return Camera{
 		Name: name, Position: c.position, StartNS: c.startNS, EndNS: c.endNS,
-		Bytes: c.bytes, Fragments: c.fragments, HorizonNS: c.horizonNS,
+		Bytes: c.bytes, Fragments: c.fragments, HorizonNS: c.horizonNS, Removals: c.removals,
 	}
 }

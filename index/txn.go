@@ -35,6 +35,7 @@ type change struct {
 	hours map[int64]*Digest
 	// horizonNS is a horizon to be written; 0: none.
 	horizonNS int64
+	removals  uint64
 	// run is what is to be added to the spans, or taken from them, before the next
 	// change that does not continue it.
 	run       Span
@@ -207,6 +208,7 @@ func (c *change) settle() {
 			c.mem.hour = *d
 		}
 	}
+	c.mem.removals += c.removals
 	c.mem.horizonNS = max(c.mem.horizonNS, c.horizonNS)
 	for _, row := range c.segments {
 		c.mem.recent = row.Segment

@@ -119,6 +119,10 @@ type compared struct {
 	all   int64 // when that was, by the clock that does not step
 	last  int64 // when the last one was
 	knows bool
+	// What was held at the last comparison: where something has gone since, all is to be
+	// compared again.
+	removals uint64
+	held     int64
 }
 
 type taskKey struct {
@@ -263,7 +267,7 @@ func (r *repairer) compareAll(ctx context.Context) {
 				return
 			}
 			if from < to {
-				r.compare(ctx, s, name, from, to)
+				r.compare(ctx, s, held[name], name, from, to)
 			}
 		}
 		r.drop(name, from)
@@ -272,7 +276,7 @@ func (r *repairer) compareAll(ctx context.Context) {
 }
 
 // compare compares one camera with one recorder and makes tasks of what differs.
-func (r *repairer) compare(ctx context.Context, s *source, camera string, from, to int64) {
+func (r *repairer) compare(ctx context.Context, s *source, have index.Camera, camera string, from, to int64) {
 	said, up, ups := s.camera(camera)
 	if !up || said.GetFragmentsStored() == 0 {
 		return
@@ -283,7 +287,8 @@ func (r *repairer) compare(ctx context.Context, s *source, camera string, from, 
 		s.marks[camera] = m
 	}
 	now := r.clock.Mono()
-	whole := !m.knows || m.ups != ups || now-m.all > int64(compareAll)
+	gone := have.Removals != m.removals || have.Fragments < m.held
+	whole := !m.knows || m.ups != ups || now-m.all > int64(compareAll) || gone && now-m.last >= int64(compareEach)
 	if !whole && now-m.last < int64(compareEach) {
 		return
 	}
@@ -308,8 +313,9 @@ func (r *repairer) compare(ctx context.Context, s *source, camera string, from, 
 		}
 		m.atNS = max(m.atNS, to)
 	}
+	m.held = have.Fragments
 	if whole {
-		m.all, m.ups, m.knows = now, ups, true
+		m.all, m.ups, m.knows, m.removals = now, ups, true, have.Removals
 	}
 }
 

@@ -264,6 +264,30 @@ func TestWhatRetentionHasDeletedDoesNotComeBack(t *testing.T) {
 	require.Len(t, p.running["r2"].fragments("gate"), 49)
 }
 
+func TestWhatWasFoundDamagedIsCopiedFromTheOther(t *testing.T) {
+	p := newPair(t)
+	l := newTestLog(t, "gate", testBase, 40, 12*time.Second)
+	p.proxy.show(l, 30*perFragment)
+	p.start("r1").wait(l, 29*perFragment)
+	p.start("r2").wait(l, 29*perFragment)
+	p.converge(29)
+	g := p.running["r1"]
+	require.Eventually(t, func() bool { // it has compared everything
+		return g.camera("gate").GetRepair().GetCompleteUntilNs() >= testBase.Add(28*time.Second).UnixNano()
+	}, patience, 10*time.Millisecond)
+	st := g.vol().index.store()
+	var bad []index.Damage
+	for ref, err := range st.Fragments("gate", testBase.Add(5*time.Second).UnixNano(), testBase.Add(8*time.Second).UnixNano()-1) {
+		require.NoError(t, err)
+		bad = append(bad, index.Damage{Ref: ref, FoundNS: 1, Why: "a bit is wrong"})
+	}
+	require.NotEmpty(t, bad)
+	require.NoError(t, st.MarkDamaged(bad))
+	p.converge(29)
+	require.Equal(t, len(bad), repairedOf(g.fragments("gate")))
+	require.Empty(t, st.Damaged("gate", 0, time.Now().UnixNano()), "a whole copy has taken its place")
+}
+
 func TestASpareAndARecorderWithoutTheCameraCopyNothing(t *testing.T) {
 	p := newPair(t)
 	p.options = func(name string, o *Options) {

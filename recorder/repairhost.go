@@ -70,6 +70,7 @@ func (h *repairShelf) held() map[string]index.Camera {
 			}
 			all.Name, all.EndNS = name, max(all.EndNS, c.EndNS)
 			all.Bytes, all.Fragments = all.Bytes+c.Bytes, all.Fragments+c.Fragments
+			all.Removals += c.Removals
 			all.HorizonNS = max(all.HorizonNS, c.HorizonNS)
 			out[name] = all
 		}
