@@ -66,3 +66,37 @@ func TestFilesThatDocumentsNameExist(t *testing.T) {
 	}
 	require.Greater(t, count, 10)
 }
+
+func TestTestsThatDocumentsNameExist(t *testing.T) {
+	defined := map[string]bool{}
+	test := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range test.FindAllStringSubmatch(string(b), -1) {
+			defined[m[1]] = true
+		}
+		return err
+	})
+	require.NoError(t, err)
+	docs, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	require.NoError(t, err)
+	named := regexp.MustCompile("`(Test[A-Z]\\w+)`")
+	for _, doc := range docs {
+		b, err := os.ReadFile(doc)
+		require.NoError(t, err)
+		for _, m := range named.FindAllStringSubmatch(string(b), -1) {
+			if !defined[m[1]] {
+				t.Errorf("%s names %s, which is not there", filepath.Base(doc), m[1])
+			}
+		}
+	}
+	_, table, ok := strings.Cut(read(t, "docs/DURABILITY.md"), "## The invariants")
+	require.True(t, ok)
+	for _, n := range []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"} {
+		row := regexp.MustCompile(`(?m)^\| ` + n + ` \|.*$`).FindString(table)
+		require.Regexp(t, named, row, "invariant %s names no test", n)
+	}
+}

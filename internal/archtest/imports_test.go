@@ -66,9 +66,9 @@ var rules = []rule{
 // clock) are for everybody; the rest of a leaf's needs are dependencies.
 var leaves = map[string][]string{
 	"internal/evidence": {"internal/media"},
-	"internal/link":  {"internal/record", "internal/media"},
-	"internal/lock":  {"internal/nodepb"}, // the message that a lock travels in
-	"internal/media": {"internal/record"},
+	"internal/link":     {"internal/record", "internal/media"},
+	"internal/lock":     {"internal/nodepb"}, // the message that a lock travels in
+	"internal/media":    {"internal/record"},
 }
 
 func TestImportsFollowTheDirectionOfTheDesign(t *testing.T) {
