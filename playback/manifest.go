@@ -43,7 +43,7 @@ func (s *Service) addManifest(v *virtual, ifRange string) error {
 	case ok && m.tag == ifRange:
 	case ifRange != "" && strings.HasPrefix(ifRange, `"`+content+"."):
 		if again, err := s.makeManifest(v, content, whenOf(ifRange)); err == nil && again.tag == ifRange {
-			m, ok = again, true
+			m = again
 			break
 		}
 		fallthrough
