@@ -31,6 +31,8 @@ type refStream struct {
 	stream grpc.ServerStreamingClient[nodepb.FragmentsReply]
 	batch  []*nodepb.Fragment
 	ended  bool // the stream is at its end
+	// lacking says which disks of the recorder could not be asked.
+	lacking string
 
 	last     index.Ref // the last one that was given
 	any      bool      // last is set
@@ -78,6 +80,9 @@ func (s *refStream) recv() error {
 		return err
 	}
 	s.batch = reply.GetFragments()
+	if reply.GetLacking() != "" {
+		s.lacking = reply.GetLacking()
+	}
 	return nil
 }
 
@@ -176,6 +181,9 @@ func refFromProto(camera string, f *nodepb.Fragment) (index.Ref, error) {
 	return ref, nil
 }
 
+// errLacking is why a recorder that answered may have more.
+var errLacking = errors.New("some of its disks could not be asked")
+
 // listing is what the recorders list of a camera.
 type listing struct {
 	streams []*refStream
@@ -191,6 +199,9 @@ func (p *pool) list(ctx context.Context, camera string, startNS, endNS int64) *l
 	l := &listing{silent: silent}
 	for _, a := range got {
 		l.streams = append(l.streams, a.value)
+		if a.value.lacking != "" {
+			l.silent = append(l.silent, silence{a.peer, fmt.Errorf("%w: %s", errLacking, a.value.lacking)})
+		}
 	}
 	return l
 }

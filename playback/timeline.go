@@ -142,12 +142,14 @@ func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]ind
 		locks    []lock.Lock
 		repaired []*nodepb.Stretch
 		damaged  []index.Stretch
+		lacking  bool
 	}
 	got, silent := ask(ctx, s.o.Deadlines.Answer, s.pool.holders(camera), func(ctx context.Context, p *peer) (said, error) {
 		var v said
 		err := p.call(ctx, func(ctx context.Context) error {
 			reply, err := p.recorder.Spans(ctx, &nodepb.SpansRequest{Camera: camera, StartNs: span.startNS, EndNs: span.endNS}, grpc.WaitForReady(true))
 			if err == nil {
+				v.lacking = reply.GetLacking() != ""
 				v.spans, err = spansFromProto(reply.GetSpans())
 			}
 			if err == nil {
@@ -164,6 +166,9 @@ func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]ind
 	out := make([]index.Source, 0, len(got)+len(silent))
 	for _, a := range got {
 		out = append(out, index.Source{Name: a.peer.Name, Spans: a.value.spans, Damaged: a.value.damaged})
+		if a.value.lacking { // another disk of it may have more
+			out = append(out, index.Source{Name: a.peer.Name, Unknown: true})
+		}
 		locks, _ = locks.With(a.value.locks...)
 		for _, x := range a.value.repaired {
 			if from, to := max(x.GetStartNs(), span.startNS), min(x.GetEndNs(), span.endNS); from < to {

@@ -75,12 +75,12 @@ func TestAlarmsSayWhatIsWrongAndSinceWhen(t *testing.T) {
 	require.Empty(t, codes())
 
 	v.disk.committing.begin()
-	c.step(4 * time.Second)
+	c.step(3 * time.Second)
 	require.Empty(t, codes())
 	c.step(2 * time.Second)
 	require.Equal(t, []string{alarmDiskHung}, codes(), "a disk that hangs")
 	require.ErrorContains(t, r.ready(), "not answered")
-	require.Equal(t, c.Now().Add(-6*time.Second).UnixNano(), r.alarms()[0].GetSinceNs())
+	require.Equal(t, c.Now().Add(-5*time.Second).UnixNano(), r.alarms()[0].GetSinceNs())
 	v.disk.committing.end()
 	require.Empty(t, codes())
 

@@ -211,6 +211,7 @@ func (d *disk) condemn(lanes []*lane) {
 	for _, l := range lanes {
 		l.feed.rewind(l)
 		l.seg = nil
+		l.rewinds++
 		delete(d.lanes, l)
 	}
 	for s := range d.live {

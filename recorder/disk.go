@@ -28,7 +28,7 @@ var diskStates = []string{diskGood, diskSlow, diskFull, diskFailing, diskHung, d
 
 const (
 	// hungAfter is how long a file operation takes before the disk counts as hung.
-	hungAfter = 5 * time.Second
+	hungAfter = 4 * time.Second
 )
 
 // disk is the data directory: the writer appends fragments to segments, the committer

@@ -3,6 +3,7 @@ package recorder
 import (
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 
@@ -118,6 +119,8 @@ func (p *fakeProxy) Subscribe(s *link.ServerStream) error {
 			case link.Subscribe:
 				cursors = append(cursors, &cursor{Subscribe: m, at: m.From})
 				p.change(func() { p.subscribed = append(p.subscribed, m) })
+			case link.Unsubscribe:
+				cursors = slices.DeleteFunc(cursors, func(c *cursor) bool { return c.Channel == m.Channel })
 			case link.Ack:
 				for _, c := range cursors {
 					if c.Channel == m.Channel {

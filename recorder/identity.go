@@ -41,6 +41,7 @@ type possession struct {
 	identity Identity
 	fresh    bool // it was begun just now
 	lock     io.Closer
+	device   vfs.DeviceID
 }
 
 // possess takes the data directory for the recorder, or says why not and what to do.
@@ -91,6 +92,12 @@ func possess(fsys vfs.FS, dir, recorder string, now time.Time) (*possession, err
 	}
 	if err == nil {
 		err = mark(fsys, dir, p.identity)
+	}
+	if err == nil {
+		var info vfs.FileInfo
+		if info, err = fsys.Stat(dir); err == nil {
+			p.device = info.DeviceID()
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())

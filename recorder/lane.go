@@ -36,6 +36,8 @@ type lane struct {
 	// though not durable yet.
 	seg     *segment
 	written progress
+	// rewinds counts how often what was not durable was given up.
+	rewinds int
 }
 
 func newLane(f *feed, emit func(*finished)) *lane {

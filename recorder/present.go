@@ -24,6 +24,9 @@ func (v *volume) present() error {
 	case id != v.held.identity:
 		return fmt.Errorf("%w: another one (id %s) is at %s", errGone, id.ID, v.place.Dir)
 	}
+	if info, err := v.opts.FS.Stat(v.place.Dir); err == nil && info.DeviceID() != v.held.device {
+		return fmt.Errorf("%w: %s is on another device than before", errGone, v.place.Dir)
+	}
 	return nil
 }
 

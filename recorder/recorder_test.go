@@ -71,7 +71,13 @@ func (b *syncBuffer) String() string {
 
 func start(t testing.TB, name, dir string, fsys vfs.FS, proxy string, cameras ...Camera) *running {
 	t.Helper()
-	return startWith(t, Options{Name: name, DataDir: dir, FS: fsys, Proxies: []Proxy{{Name: "p1", Address: proxy}}, Cameras: cameras})
+	return startOn(t, name, []Volume{{Dir: dir}}, fsys, proxy, cameras...)
+}
+
+// startOn starts a recorder with several volumes.
+func startOn(t testing.TB, name string, volumes []Volume, fsys vfs.FS, proxy string, cameras ...Camera) *running {
+	t.Helper()
+	return startWith(t, Options{Name: name, Volumes: volumes, FS: fsys, Proxies: []Proxy{{Name: "p1", Address: proxy}}, Cameras: cameras})
 }
 
 func startWith(t testing.TB, o Options) *running {

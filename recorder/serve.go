@@ -96,7 +96,8 @@ func (s *server) Fragments(q *nodepb.FragmentsRequest, out grpc.ServerStreamingS
 	if err := checkRange(q.GetStartNs(), q.GetEndNs()); err != nil {
 		return err
 	}
-	reply := &nodepb.FragmentsReply{}
+	_, lacking := s.r.asked()
+	reply := &nodepb.FragmentsReply{Lacking: lacking}
 	n := uint32(0)
 	for ref, err := range vols.fragments(q.GetCamera(), q.GetStartNs(), q.GetEndNs()) {
 		if err != nil {
@@ -114,7 +115,7 @@ func (s *server) Fragments(q *nodepb.FragmentsRequest, out grpc.ServerStreamingS
 			break
 		}
 	}
-	if len(reply.Fragments) > 0 {
+	if len(reply.Fragments) > 0 || reply.GetLacking() != "" {
 		return out.Send(reply)
 	}
 	return nil
@@ -133,8 +134,9 @@ func (s *server) Spans(_ context.Context, q *nodepb.SpansRequest) (*nodepb.Spans
 	if err != nil {
 		return nil, s.fail("list spans of camera "+q.GetCamera(), err)
 	}
+	_, lacking := s.r.asked()
 	out := &nodepb.SpansReply{
-		Spans: make([]*nodepb.Span, len(spans)), Damaged: vols.damaged(q.GetCamera(), q.GetStartNs(), q.GetEndNs()),
+		Spans: make([]*nodepb.Span, len(spans)), Damaged: vols.damaged(q.GetCamera(), q.GetStartNs(), q.GetEndNs()), Lacking: lacking,
 	}
 	for i, sp := range spans {
 		out.Spans[i] = &nodepb.Span{

@@ -24,10 +24,12 @@ type slot struct {
 	r     *Recorder
 	n     int // its place in the configuration
 	place Volume
-	// opening is looking for the disk, probing asking it how it is.
-	opening, probing busy
+	// opening is looking for the disk, probing asking it how it is, closing letting it go.
+	opening, probing, closing busy
 	// opened is closed when New's attempt to open it has ended.
 	opened chan struct{}
+	// had is the identity of the volume that was there last. Only open uses it.
+	had Identity
 
 	mu sync.Mutex
 	// vol is nil while there is none; ready: it has recovered and records.
@@ -50,7 +52,7 @@ type cameraStats struct {
 func newSlot(r *Recorder, n int, place Volume) *slot {
 	return &slot{
 		r: r, n: n, place: place, since: r.opts.Clock.Now(), doing: "starting", stats: map[string]cameraStats{},
-		opening: busy{clock: r.opts.Clock}, probing: busy{clock: r.opts.Clock},
+		opening: busy{clock: r.opts.Clock}, probing: busy{clock: r.opts.Clock}, closing: busy{clock: r.opts.Clock},
 	}
 }
 
@@ -59,7 +61,7 @@ func (s *slot) open() error {
 	s.opening.begin()
 	defer s.opening.end()
 	o := &s.r.opts
-	held, err := possess(o.FS, s.place.Dir, o.Name, o.Clock.Now())
+	held, err := s.possess()
 	if err == nil && s.place.Mounted {
 		if err = mounted(o.FS, s.place.Dir); err != nil {
 			err = errors.Join(err, held.lock.Close())
@@ -86,7 +88,29 @@ func (s *slot) open() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.vol, s.fault, s.doing = v, nil, "starting"
+	s.had = held.identity
 	return nil
+}
+
+// possess takes the directory. One that this process has had before is not begun anew:
+// what was there is on a disk that will come back.
+func (s *slot) possess() (*possession, error) {
+	o := &s.r.opts
+	if s.place.Mounted {
+		if err := mounted(o.FS, s.place.Dir); err != nil {
+			return nil, err
+		}
+	}
+	if had := s.had; had.ID != "" {
+		id, err := readIdentity(o.FS, o.FS.PathJoin(s.place.Dir, metaDir, identityFile))
+		if err != nil {
+			return nil, fmt.Errorf("data directory %s: %w: waiting for the disk with id %s", s.place.Dir, err, had.ID)
+		}
+		if id != had {
+			return nil, fmt.Errorf("data directory %s: another disk (id %s) is there: waiting for the one with id %s; to change disks, restart the recorder", s.place.Dir, id.ID, had.ID)
+		}
+	}
+	return possess(o.FS, s.place.Dir, o.Name, o.Clock.Now())
 }
 
 // failed notes why there is no volume.
@@ -129,6 +153,8 @@ func (s *slot) session(parent context.Context, last <-chan struct{}) (err error)
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	defer func() {
+		s.closing.begin()
+		defer s.closing.end()
 		if closed := v.close(); closed != nil && err == nil {
 			err = closed
 		}
@@ -161,7 +187,7 @@ func (s *slot) session(parent context.Context, last <-chan struct{}) (err error)
 
 // stuck returns how long the disk has been at one operation.
 func (s *slot) stuck() time.Duration {
-	long := max(s.opening.long(), s.probing.long())
+	long := max(s.opening.long(), s.probing.long(), s.closing.long())
 	if v := s.volume(); v != nil {
 		long = max(long, v.disk.stuck())
 	}

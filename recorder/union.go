@@ -1,8 +1,8 @@
 package recorder
 
 import (
-	"errors"
 	"iter"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -14,27 +14,34 @@ import (
 // volumes are those that can be asked: to whoever asks, they are one.
 type volumes []*volume
 
-// volumes returns what can be asked now. A disk that hangs or is gone, or whose index is
-// being made anew, is left out.
+// volumes returns what can be asked now. A disk that is gone, or whose index is being
+// made anew, is left out, and one that hangs if there are others.
 func (s *server) volumes() (volumes, error) {
-	var out volumes
-	var errs []error
-	for _, slot := range s.r.slots {
-		v := slot.serving()
-		if v == nil {
-			errs = append(errs, errRecovering)
-			continue
-		}
-		if err := v.index.err(); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		out = append(out, v)
-	}
+	out, lacking := s.r.asked()
 	if len(out) == 0 {
-		return nil, status.Errorf(codes.Unavailable, "recorder %s: %v", s.r.opts.Name, errors.Join(errs...))
+		return nil, status.Errorf(codes.Unavailable, "recorder %s: %s", s.r.opts.Name, lacking)
 	}
 	return out, nil
+}
+
+// asked returns the volumes that can be asked, and says which cannot.
+func (r *Recorder) asked() (out volumes, lacking string) {
+	var why []string
+	for _, s := range r.slots {
+		v := s.serving()
+		state, text, _ := s.status()
+		switch {
+		case v == nil && state == diskGood:
+			why = append(why, s.place.Dir+": "+errRecovering.Error())
+		case v == nil, state == diskHung && len(r.slots) > 1:
+			why = append(why, s.place.Dir+": "+text)
+		case v.index.err() != nil:
+			why = append(why, s.place.Dir+": "+v.index.err().Error())
+		default:
+			out = append(out, v)
+		}
+	}
+	return out, strings.Join(why, "; ")
 }
 
 // fragments lists a camera like index.Store.Fragments does; Holders are indices of vs.

@@ -118,7 +118,9 @@ func (v *volume) run(ctx context.Context, last <-chan struct{}) {
 	committer.Wait() // and durable
 	sweeper.Wait()
 	scrub.Wait()
+	v.disk.sweeping.begin()
 	v.disk.closeAll()
+	v.disk.sweeping.end()
 }
 
 // close gives the directory free.

@@ -89,6 +89,9 @@ func (d *disk) write(fin *finished) error {
 	l, fragment := fin.lane, fin.fragment
 	f := l.feed
 	info := &fragment.Info
+	d.mu.Lock()
+	rewinds := l.rewinds
+	d.mu.Unlock()
 	if fin.generation != f.current() {
 		return nil // it will be fetched again
 	}
@@ -146,7 +149,7 @@ func (d *disk) write(fin *finished) error {
 	switch {
 	case s.condemned: // while it was written; the tail is cut off
 		return nil
-	case fin.generation != f.current():
+	case rewinds != l.rewinds: // and this one follows the hole; of a camera that moved, it does not
 		s.condemned, s.sealed = true, true
 		d.condemned = append(d.condemned, s)
 		return nil

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +37,7 @@ type siteCamera struct {
 type siteRecorder struct {
 	name, role string
 	extra      string
+	data       string // YAML; empty: a directory of the site's
 }
 
 var (
@@ -114,7 +116,11 @@ func newSite(t testing.TB, o siteOptions) *site {
 		if r.extra != "" {
 			extra = ", " + r.extra
 		}
-		fmt.Fprintf(&y, "  - {name: %s, role: %s, http: \"127.0.0.1:%d\", data: %q%s}\n", r.name, r.role, ports[4+i], filepath.Join(dir, r.name), extra)
+		data := r.data
+		if data == "" {
+			data = strconv.Quote(filepath.Join(dir, r.name))
+		}
+		fmt.Fprintf(&y, "  - {name: %s, role: %s, http: \"127.0.0.1:%d\", data: %s%s}\n", r.name, r.role, ports[4+i], data, extra)
 	}
 	fmt.Fprintf(&y, "playback:\n  - {name: v1, http: \"127.0.0.1:%d\"}\n", ports[3])
 	fmt.Fprintf(&y, "log: {seconds: %d}\n", o.logSeconds)

@@ -1104,6 +1104,7 @@ func (x *Fragment) GetMaxNs() int64 {
 type FragmentsReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Fragments     []*Fragment            `protobuf:"bytes,1,rep,name=fragments,proto3" json:"fragments,omitempty"`
+	Lacking       string                 `protobuf:"bytes,20,opt,name=lacking,proto3" json:"lacking,omitempty"` // in the first reply: which disks could not be asked, and may hold more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1143,6 +1144,13 @@ func (x *FragmentsReply) GetFragments() []*Fragment {
 		return x.Fragments
 	}
 	return nil
+}
+
+func (x *FragmentsReply) GetLacking() string {
+	if x != nil {
+		return x.Lacking
+	}
+	return ""
 }
 
 type SpansRequest struct {
@@ -1302,6 +1310,7 @@ type SpansReply struct {
 	Spans         []*Span                `protobuf:"bytes,1,rep,name=spans,proto3" json:"spans,omitempty"`
 	Damaged       []*Stretch             `protobuf:"bytes,30,rep,name=damaged,proto3" json:"damaged,omitempty"`  // of what it holds, the copy here is damaged
 	Locks         []*Lock                `protobuf:"bytes,15,rep,name=locks,proto3" json:"locks,omitempty"`      // in force, and overlapping [start, end)
+	Lacking       string                 `protobuf:"bytes,20,opt,name=lacking,proto3" json:"lacking,omitempty"`  // which disks could not be asked, and may hold more
 	Repaired      []*Stretch             `protobuf:"bytes,2,rep,name=repaired,proto3" json:"repaired,omitempty"` // what was copied from another recorder, in order
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1356,6 +1365,13 @@ func (x *SpansReply) GetLocks() []*Lock {
 		return x.Locks
 	}
 	return nil
+}
+
+func (x *SpansReply) GetLacking() string {
+	if x != nil {
+		return x.Lacking
+	}
+	return ""
 }
 
 func (x *SpansReply) GetRepaired() []*Stretch {
@@ -2671,9 +2687,10 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x05since\x18\v \x01(\tR\x05since\x12\x19\n" +
 	"\bsince_ns\x18\f \x01(\x03R\asinceNs\x12\x15\n" +
 	"\x06min_ns\x18\r \x01(\x03R\x05minNs\x12\x15\n" +
-	"\x06max_ns\x18\x0e \x01(\x03R\x05maxNs\"F\n" +
+	"\x06max_ns\x18\x0e \x01(\x03R\x05maxNs\"`\n" +
 	"\x0eFragmentsReply\x124\n" +
-	"\tfragments\x18\x01 \x03(\v2\x16.duet.node.v1.FragmentR\tfragments\"X\n" +
+	"\tfragments\x18\x01 \x03(\v2\x16.duet.node.v1.FragmentR\tfragments\x12\x18\n" +
+	"\alacking\x18\x14 \x01(\tR\alacking\"X\n" +
 	"\fSpansRequest\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x19\n" +
 	"\bstart_ns\x18\x02 \x01(\x03R\astartNs\x12\x15\n" +
@@ -2685,12 +2702,13 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\bstart_ns\x18\x04 \x01(\x03R\astartNs\x12\x15\n" +
 	"\x06end_ns\x18\x05 \x01(\x03R\x05endNs\x12\x14\n" +
 	"\x05since\x18\x06 \x01(\tR\x05since\x12\x19\n" +
-	"\bsince_ns\x18\a \x01(\x03R\asinceNs\"\xc4\x01\n" +
+	"\bsince_ns\x18\a \x01(\x03R\asinceNs\"\xde\x01\n" +
 	"\n" +
 	"SpansReply\x12(\n" +
 	"\x05spans\x18\x01 \x03(\v2\x12.duet.node.v1.SpanR\x05spans\x12/\n" +
 	"\adamaged\x18\x1e \x03(\v2\x15.duet.node.v1.StretchR\adamaged\x12(\n" +
-	"\x05locks\x18\x0f \x03(\v2\x12.duet.node.v1.LockR\x05locks\x121\n" +
+	"\x05locks\x18\x0f \x03(\v2\x12.duet.node.v1.LockR\x05locks\x12\x18\n" +
+	"\alacking\x18\x14 \x01(\tR\alacking\x121\n" +
 	"\brepaired\x18\x02 \x03(\v2\x15.duet.node.v1.StretchR\brepaired\"\x80\x01\n" +
 	"\vReadRequest\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x14\n" +
