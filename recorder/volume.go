@@ -117,8 +117,8 @@ func (v *volume) run(ctx context.Context, last <-chan struct{}) {
 	stopCommitting()
 	committer.Wait() // and durable
 	sweeper.Wait()
+	v.disk.sweeping.begin() // what is left may hang like everything else
 	scrub.Wait()
-	v.disk.sweeping.begin()
 	v.disk.closeAll()
 	v.disk.sweeping.end()
 }
