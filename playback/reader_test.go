@@ -214,7 +214,7 @@ func TestReadGivesUpWhenTheClientGoesAway(t *testing.T) {
 
 func TestReadUsesBothCopiesInTurn(t *testing.T) {
 	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
-	s := testService(t, false, nil, r1, r2)
+	s := testService(t, false, func(o *Options) { o.Deadlines.Stall = time.Minute }, r1, r2)
 	frag := randomFragment(1000)
 	r1.add("gate", nil, frag)
 	r2.add("gate", nil, frag)
