@@ -95,9 +95,6 @@ type Camera struct {
 	// Bytes are those of the fragments, moof and mdat.
 	Bytes     int64
 	Fragments int64
-	// Removals counts the fragments that were taken out of the index since it was opened,
-	// for whatever reason.
-	Removals uint64
 	// HorizonNS is how far retention has come: no footage that starts before is missing,
 	// whoever else has it; it was deleted here. 0: nothing was. Unix ns. An index that is
 	// rebuilt from media does not know it.
@@ -366,6 +363,17 @@ func (s *Store) Camera(name string) (Camera, bool) {
 	return c.summary(name), true
 }
 
+// Removals counts the fragments of a camera that were taken out of the index since it was
+// opened, for whatever reason. From memory.
+func (s *Store) Removals(camera string) uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if c, ok := s.cameras[camera]; ok {
+		return c.removals
+	}
+	return 0
+}
+
 // Cameras returns what is held of every camera, by name, from memory.
 func (s *Store) Cameras() []Camera {
 	s.mu.RLock()
@@ -380,6 +388,6 @@ func (s *Store) Cameras() []Camera {
 func (c *camera) summary(name string) Camera {
 	return Camera{
 		Name: name, Position: c.position, StartNS: c.startNS, EndNS: c.endNS,
-		Bytes: c.bytes, Fragments: c.fragments, HorizonNS: c.horizonNS, Removals: c.removals,
+		Bytes: c.bytes, Fragments: c.fragments, HorizonNS: c.horizonNS,
 	}
 }

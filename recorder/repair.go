@@ -55,6 +55,8 @@ const (
 type repairHost interface {
 	// held returns what is held of every camera; nil while that cannot be told. From memory.
 	held() map[string]index.Camera
+	// removals counts what was taken out of the index of a camera.
+	removals(camera string) uint64
 	// settled returns the time before which nothing of a camera is on its way any more.
 	settled(camera string, have index.Camera) int64
 	// rule says what of a camera is wanted.
@@ -287,7 +289,8 @@ func (r *repairer) compare(ctx context.Context, s *source, have index.Camera, ca
 		s.marks[camera] = m
 	}
 	now := r.clock.Mono()
-	gone := have.Removals != m.removals || have.Fragments < m.held
+	removals := r.host.removals(camera)
+	gone := removals != m.removals || have.Fragments < m.held
 	whole := !m.knows || m.ups != ups || now-m.all > int64(compareAll) || gone && now-m.last >= int64(compareEach)
 	if !whole && now-m.last < int64(compareEach) {
 		return
@@ -315,7 +318,7 @@ func (r *repairer) compare(ctx context.Context, s *source, have index.Camera, ca
 	}
 	m.held = have.Fragments
 	if whole {
-		m.all, m.ups, m.knows, m.removals = now, ups, true, have.Removals
+		m.all, m.ups, m.knows, m.removals = now, ups, true, removals
 	}
 }
 

@@ -70,12 +70,20 @@ func (h *repairShelf) held() map[string]index.Camera {
 			}
 			all.Name, all.EndNS = name, max(all.EndNS, c.EndNS)
 			all.Bytes, all.Fragments = all.Bytes+c.Bytes, all.Fragments+c.Fragments
-			all.Removals += c.Removals
 			all.HorizonNS = max(all.HorizonNS, c.HorizonNS)
 			out[name] = all
 		}
 	}
 	return out
+}
+
+func (h *repairShelf) removals(camera string) (n uint64) {
+	for _, s := range h.r.slots {
+		if v := s.serving(); v != nil && v.index.err() == nil {
+			n += v.index.store().Removals(camera)
+		}
+	}
+	return n
 }
 
 // motion is when records of a camera came in last.
