@@ -37,6 +37,9 @@ const (
 	repairTick  = time.Second
 	compareEach = 2 * time.Second
 	compareAll  = 10 * time.Minute
+	// compareLate is how often the footage of the last hour or two is: a recorder that was
+	// cut off from a proxy may store late what it had received before.
+	compareLate = 20 * time.Second
 	// peerEach is how often another recorder is asked for its state.
 	peerEach    = time.Second
 	peerTimeout = 2 * time.Second
@@ -119,6 +122,7 @@ type compared struct {
 	atNS  int64
 	ups   int   // the source's at the last whole comparison
 	all   int64 // when that was, by the clock that does not step
+	late  int64 // when the last hours were
 	last  int64 // when the last one was
 	knows bool
 	// What was held at the last comparison: where something has gone since, all is to be
@@ -297,8 +301,12 @@ func (r *repairer) compare(ctx context.Context, s *source, have index.Camera, ca
 	}
 	to = min(to, said.GetDurableEndNs())
 	start := max(from, m.atNS)
-	if whole {
+	late := now-m.late > int64(compareLate)
+	switch {
+	case whole:
 		start = from
+	case late:
+		start = max(from, min(start, m.atNS-m.atNS%index.HourNS-index.HourNS))
 	}
 	m.last = now
 	if start < to {
@@ -317,6 +325,9 @@ func (r *repairer) compare(ctx context.Context, s *source, have index.Camera, ca
 		m.atNS = max(m.atNS, to)
 	}
 	m.held = have.Fragments
+	if whole || late {
+		m.late = now
+	}
 	if whole {
 		m.all, m.ups, m.knows, m.removals = now, ups, true, removals
 	}

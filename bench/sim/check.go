@@ -286,10 +286,8 @@ func (s *Site) checkIndex(recorder string) error {
 	return nil
 }
 
-// convergeTime is how long two copies may take to become one. The aim is 60 s; seed 332
-// shows what takes longer: a recorder that books an old fragment late, after the other one
-// has compared that time, is compared as a whole every 10 min only.
-const convergeTime = 12 * time.Minute
+// convergeTime is how long two copies may take to become one.
+const convergeTime = 60 * time.Second
 
 // converge waits until both copies of every camera have the same fragments.
 func (s *Site) converge() error {
