@@ -135,7 +135,7 @@ func (c *camera) run(ctx context.Context) {
 		}
 		if sink.open {
 			c.log.End(cause)
-			ended = epochEnd{cause: cause, ns: sink.lastNS}
+			ended = epochEnd{cause: cause, ns: sink.lastNS, mono: sink.lastAt}
 			retry.Reset()
 		}
 		if ctx.Err() != nil {
@@ -214,6 +214,7 @@ func (c *camera) trackNames() []string {
 type epochEnd struct {
 	cause media.Cause
 	ns    int64 // its last capture time, Unix ns; 0: there was none
+	mono  int64 // when that was, Clock.Mono
 }
 
 // sink is where one session of a camera delivers to. The log's epoch begins with the
@@ -225,6 +226,7 @@ type sink struct {
 	begun  bool
 	open   bool
 	lastNS int64
+	lastAt int64 // Clock.Mono when that arrived
 
 	// Not yet in the camera's counters.
 	records, bytes uint64
@@ -251,6 +253,9 @@ func (s *sink) Begin(tracks []media.Track) (epochStart, error) {
 	c.tracks, c.epoch, c.after = slices.Clone(tracks), epoch, epoch
 	s.begun = true
 	s.start = epochStart{Epoch: epoch, Since: s.since.cause, SinceNS: s.since.ns, FloorNS: s.since.ns}
+	if s.since.ns != 0 {
+		s.start.ResumeNS = s.since.ns + c.opts.Clock.Mono() - s.since.mono
+	}
 	return s.start, nil
 }
 
@@ -290,6 +295,7 @@ func (s *sink) Publish() {
 	c.bytes.Add(s.bytes)
 	s.records, s.bytes = 0, 0
 	c.lastPacketNS.Store(c.opts.Clock.Now().UnixNano())
+	s.lastAt = c.opts.Clock.Mono()
 }
 
 // Lost implements sessionSink.

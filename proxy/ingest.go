@@ -79,7 +79,13 @@ func (in *ingest) begin() error {
 	// One sample of the wall clock serves the whole epoch: a step of it cannot reach
 	// capture times. What was captured before the floor belongs to the epoch before.
 	mono := in.cfg.Clock.Mono()
-	wall := max(in.cfg.Clock.Now().UnixNano(), start.FloorNS+int64(time.Millisecond)) - mono
+	now := in.cfg.Clock.Now().UnixNano()
+	if start.ResumeNS > now+int64(time.Second) {
+		// The wall clock was set back since then. Going on from the epoch before keeps
+		// the gap as long as it was.
+		now = start.ResumeNS
+	}
+	wall := max(now, start.FloorNS+int64(time.Millisecond)) - mono
 	in.floorNS = start.FloorNS
 	in.desc = media.Description{
 		SegmentMS: in.cfg.SegmentDuration.Milliseconds(),

@@ -347,6 +347,25 @@ func TestNothingIsCapturedAtOrBeforeTheFloor(t *testing.T) {
 	require.EqualValues(t, 5, d.SinceNS)
 }
 
+// The camera was away for 3 s, and the wall clock was set back by an hour meanwhile.
+func TestAClockThatWasSetBackDoesNotShortenTheGap(t *testing.T) {
+	c := &handClock{}
+	last := c.Now().Add(time.Hour).UnixNano()
+	resume := last + 3*int64(time.Second)
+	sink := &memorySink{start: epochStart{FloorNS: last, SinceNS: last, ResumeNS: resume}}
+	s := &sender{in: newIngest(testConfig(c), sink, []media.Track{h264Track()})}
+	s.unit(t, idr)
+	require.Len(t, sink.records, 1)
+	require.Equal(t, resume, sink.records[0].CaptureNS)
+
+	// Jitter and B-frames of a clock that was not set back do not add up over epochs.
+	resume = c.Now().UnixNano() + int64(900*time.Millisecond)
+	sink = &memorySink{start: epochStart{FloorNS: 1, SinceNS: 1, ResumeNS: resume}}
+	s = &sender{in: newIngest(testConfig(c), sink, []media.Track{h264Track()})}
+	s.unit(t, idr)
+	require.Equal(t, c.Now().UnixNano(), sink.records[0].CaptureNS)
+}
+
 func TestPacketGoesIntoTheRecordUnchanged(t *testing.T) {
 	c := &handClock{}
 	sink := &memorySink{}

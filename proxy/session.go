@@ -30,6 +30,9 @@ type epochStart struct {
 	SinceNS int64
 	// FloorNS: every capture time of the epoch must be greater. Unix ns.
 	FloorNS int64
+	// ResumeNS is what the time is now if the wall clock was right during the epoch
+	// before; 0: there was none. Unix ns.
+	ResumeNS int64
 }
 
 // sessionSink takes what one session delivers. Not for concurrent use; Stats may be
