@@ -74,7 +74,7 @@ func newDisk(t testing.TB, mb, roomMB int, mkfs ...string) *realDisk {
 
 func (d *realDisk) must(name string, args ...string) {
 	d.t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput() //nolint:gosec // a test's own arguments
+	out, err := exec.Command(name, args...).CombinedOutput()
 	require.NoError(d.t, err, "%s %s: %s", name, strings.Join(args, " "), out)
 }
 
@@ -89,7 +89,7 @@ func (d *realDisk) mount() {
 func (d *realDisk) released() {
 	d.t.Helper()
 	waitFor(d.t, 30*time.Second, "the unmounted disk is let go", func() error {
-		out, err := exec.Command("losetup", "-j", d.image).CombinedOutput() //nolint:gosec // a test's own file
+		out, err := exec.Command("losetup", "-j", d.image).CombinedOutput()
 		if err == nil && len(out) > 0 {
 			err = errors.New(string(out))
 		}
@@ -153,9 +153,9 @@ func (d *realDisk) fillInodes() {
 func (d *realDisk) repair() {
 	d.t.Helper()
 	d.released()
-	out, err := exec.Command("e2fsck", "-fy", d.image).CombinedOutput() //nolint:gosec // a test's own file
+	out, err := exec.Command("e2fsck", "-fy", d.image).CombinedOutput()
 	var exit *exec.ExitError
-	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() < 4) {
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() >= 4) {
 		d.t.Fatalf("e2fsck: %v: %s", err, out)
 	}
 }
