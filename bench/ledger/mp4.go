@@ -1,10 +1,12 @@
 package ledger
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,43 +21,59 @@ import (
 // pre-roll. startNS is the capture time at which the presentation begins (Unix ns), 0
 // when that is not known: then no capture times are either.
 //
-// It also checks what a player needs: within a track, decode times must not overlap (those
-// of sound by half an access unit, see unit).
+// It also checks what a player needs: within a track, decode times must increase, and access
+// units must not overlap by more than half of one, see unit.
 func FromMP4(r io.Reader, h *Header, startNS int64) ([]AccessUnit, error) {
 	f, err := mp4.DecodeFile(r)
 	if err != nil {
 		return nil, fmt.Errorf("read MP4: %w", err)
 	}
-	return h.units(f, func(t *mp4Track, _ []byte, pts int64) int64 {
+	fragments, err := h.fragments(f, func(t *mp4Track, _ []byte, pts int64) int64 {
 		if startNS == 0 {
 			return 0
 		}
 		return startNS + t.lateNS + t.ns(pts-t.mediaTime)
 	})
+	return slices.Concat(fragments...), err
 }
 
 // FromSegments reads the access units of all segments of a camera below a recorder's data
-// directory, in the order of their names.
+// directory, in the order of their fragments: what was repaired stands in files of its own,
+// between those of others.
 func FromSegments(dataDir, camera string, h *Header) ([]AccessUnit, error) {
 	files, err := filepath.Glob(filepath.Join(dataDir, camera, "*", "*.mp4"))
 	if err != nil {
 		return nil, fmt.Errorf("segments of %s: %w", camera, err)
 	}
-	slices.Sort(files)
-	var all []AccessUnit
+	var all [][]AccessUnit
 	for _, name := range files {
-		units, err := FromSegment(name, h)
+		fragments, err := fromSegment(name, h)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, units...)
+		all = append(all, fragments...)
 	}
-	return all, nil
+	slices.SortStableFunc(all, func(a, b []AccessUnit) int { return cmp.Compare(earliest(a), earliest(b)) })
+	return slices.Concat(all...), nil
+}
+
+// earliest returns the first capture time of a fragment.
+func earliest(units []AccessUnit) int64 {
+	ns := int64(math.MaxInt64)
+	for i := range units {
+		ns = min(ns, units[i].CaptureNS)
+	}
+	return ns
 }
 
 // FromSegment reads the access units of a segment. Capture times come from the windows
 // that the boxes before the fragments name.
 func FromSegment(path string, h *Header) ([]AccessUnit, error) {
+	fragments, err := fromSegment(path, h)
+	return slices.Concat(fragments...), err
+}
+
+func fromSegment(path string, h *Header) ([][]AccessUnit, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read segment: %w", err)
@@ -65,7 +83,7 @@ func FromSegment(path string, h *Header) ([]AccessUnit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read segment %s: %w", path, err)
 	}
-	units, err := h.units(parsed, func(t *mp4Track, box []byte, pts int64) int64 {
+	fragments, err := h.fragments(parsed, func(t *mp4Track, box []byte, pts int64) int64 {
 		if len(box) < windowAt+8 {
 			return 0
 		}
@@ -74,7 +92,7 @@ func FromSegment(path string, h *Header) ([]AccessUnit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("segment %s: %w", path, err)
 	}
-	return units, nil
+	return fragments, nil
 }
 
 // windowAt is where the box before a fragment holds the start of its segment window,
@@ -94,8 +112,8 @@ type mp4Track struct {
 	// What is shown: mediaTime ≤ presentation time < mediaEnd.
 	mediaTime, mediaEnd int64
 	// lateNS is how much later than the presentation the track starts (an empty edit).
-	lateNS int64
-	next   int64 // where the decode time of the next sample may begin
+	lateNS     int64
+	last, next int64 // decode time of the last sample, and where it ends
 }
 
 func (t *mp4Track) ns(ticks int64) int64 {
@@ -105,9 +123,10 @@ func (t *mp4Track) ns(ticks int64) int64 {
 
 var errNotFragmented = errors.New("it is no fragmented MP4")
 
-// units walks the file. capture gets the box before the fragment and the presentation
+// fragments walks the file and returns the access units of each fragment; those of the
+// header are one, too. capture gets the box before the fragment and the presentation
 // time in the track's timescale.
-func (h *Header) units(f *mp4.File, capture func(*mp4Track, []byte, int64) int64) ([]AccessUnit, error) {
+func (h *Header) fragments(f *mp4.File, capture func(*mp4Track, []byte, int64) int64) ([][]AccessUnit, error) {
 	if f.Moov == nil || f.Moov.Mvex == nil {
 		return nil, errNotFragmented
 	}
@@ -115,7 +134,7 @@ func (h *Header) units(f *mp4.File, capture func(*mp4Track, []byte, int64) int64
 	if err != nil {
 		return nil, err
 	}
-	var out []AccessUnit
+	var all [][]AccessUnit
 	var box []byte
 	var moof *mp4.MoofBox
 	for _, child := range f.Children {
@@ -125,6 +144,7 @@ func (h *Header) units(f *mp4.File, capture func(*mp4Track, []byte, int64) int64
 		case *mp4.MoofBox:
 			moof = b
 		case *mp4.MdatBox:
+			var out []AccessUnit
 			if moof == nil {
 				for _, t := range tracks {
 					units, err := h.headerUnits(t, b)
@@ -136,6 +156,7 @@ func (h *Header) units(f *mp4.File, capture func(*mp4Track, []byte, int64) int64
 					}
 					out = append(out, units...)
 				}
+				all = append(all, out)
 				continue
 			}
 			for _, t := range tracks {
@@ -153,10 +174,11 @@ func (h *Header) units(f *mp4.File, capture func(*mp4Track, []byte, int64) int64
 					out = append(out, a)
 				}
 			}
+			all = append(all, out)
 			box, moof = nil, nil
 		}
 	}
-	return out, nil
+	return all, nil
 }
 
 // headerUnits returns the access units of samples that the moov describes and that are in
@@ -247,7 +269,7 @@ var entryTypes = map[Codec][]string{
 // the media from a time on.
 func (t *mp4Track) edits(trak *mp4.TrakBox, movieScale int64) error {
 	t.mediaEnd = 1 << 62
-	t.next = -1 << 62
+	t.last, t.next = -1<<62, -1<<62
 	if trak.Edts == nil {
 		return nil
 	}
@@ -275,15 +297,13 @@ func (t *mp4Track) edits(trak *mp4.TrakBox, movieScale int64) error {
 }
 
 func (h *Header) unit(t *mp4Track, s *mp4.FullSample) (AccessUnit, error) {
-	slack := int64(0)
-	if !t.codec.Video() {
-		// How long the last sound of a fragment lasts is not known when it is written, and
-		// capture time may run faster than nominal while the camera's clock is learned.
-		slack = int64(s.Dur) / 2
+	// How long the last access unit of a fragment lasts is not always known when it is
+	// written (sound; pictures that lead into an open GOP), and capture time may run faster
+	// than nominal while the camera's clock is learned.
+	if dts := int64(s.DecodeTime); dts <= t.last || dts < t.next-(t.next-t.last)/2 {
+		return AccessUnit{}, fmt.Errorf("the one before is decoded at %d and ends at %d", t.last, t.next)
 	}
-	if dts := int64(s.DecodeTime); dts < t.next-slack {
-		return AccessUnit{}, fmt.Errorf("the one before ends at %d", t.next)
-	}
+	t.last = int64(s.DecodeTime)
 	t.next = int64(s.DecodeTime) + int64(s.Dur)
 	var a AccessUnit
 	switch t.codec {

@@ -88,12 +88,13 @@ func (b *Builder) addRun(i int, t *trackBuilder, window int64, end trackEnd) int
 	// Where pictures lead into this fragment (an open GOP, B-frames behind a forced cut),
 	// they do into the next one, too: its first time then is not that of its cut.
 	leading := t.samples[order[0]].captureNS < b.startNS || reorders && end.leads
+	known := false
 	if d := end.cutNS - t.samples[order[len(order)-1]].captureNS; end.cutNS != 0 && !leading && d <= maxSpanNS {
 		if ticks := toTicks(max(end.cutNS-window, 0), scale) - last; ticks > 0 {
-			length = ticks
+			length, known = ticks, true
 		}
 	}
-	if t.desc.Kind == KindAudio && end.follows && end.cutNS == 0 {
+	if end.follows && !known {
 		// When the next one starts is not known. It may be a little earlier than nominal:
 		// capture time follows a clock that is corrected by 500 ppm, and ticks are rounded.
 		// A decode time that lies before the end of the last sample is wrong (ISO/IEC
