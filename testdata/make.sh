@@ -5,6 +5,8 @@
 #
 # Video: 25 frames a second, a key frame every second, MP4 because it keeps the order of
 # output beside the order of decoding. G.711: raw, 8 kHz, one byte a sample.
+# $exact is several options:
+# shellcheck disable=SC2086
 set -eu
 cd "$(dirname "$0")"
 
