@@ -3,6 +3,7 @@ package camsim
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -152,7 +153,8 @@ func TestReaderGetsExactlyTheLedger(t *testing.T) {
 
 func TestFFmpegDecodesEveryKindWithoutError(t *testing.T) {
 	if _, err := exec.LookPath("ffmpeg"); err != nil {
-		t.Skip("ffmpeg is not installed")
+		require.Empty(t, os.Getenv("CI"), "ffmpeg is not installed: `make setup` installs it")
+		t.Skip("ffmpeg is not installed: `make setup` installs it")
 	}
 	// The clip with one random access point in 32 s would take as long to begin.
 	s := start(t, slices.DeleteFunc(kinds(), func(o CameraOptions) bool { return o.Video == "h264long" })...)
