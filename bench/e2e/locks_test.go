@@ -105,7 +105,8 @@ func TestALockOutlivesTheQuotaOnBothRecordersAndReachesTheOneThatWasDown(t *test
 	}
 
 	// What came after the lock makes room; the locked range does not.
-	after := to.Add(2500 * time.Millisecond) // the segment that overlaps the lock stays whole
+	after := to.Add(4 * time.Second) // the segment that overlaps the lock stays whole: 2 s, and on to its next cut
+	s.waitDurable(t, after.Add(3*time.Second), 30*time.Second)
 	waitFor(t, 90*time.Second, "the quota deletes what came after the lock", func() error {
 		have, err := s.held("gate", after, after.Add(3*time.Second))
 		if err == nil && len(have) > 0 {
