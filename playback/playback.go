@@ -29,6 +29,10 @@ type Service struct {
 	reader    *reader
 	edgeCache *cache[edgeKey, *edge]
 	manifests *cache[string, *made]
+	hlsInits  *cache[media.Hash, *hlsInit]
+	segments  *cache[segmentKey, []byte]
+	followMu  sync.Mutex
+	follows   *cache[followKey, *follow]
 	m         *metrics
 	every     *node.Every
 	// answering is held for reading by each request under way.
@@ -59,6 +63,9 @@ func New(o Options) (*Service, error) {
 	}
 	s.edgeCache = newCache[edgeKey, *edge](edgeCacheBytes)
 	s.manifests = newCache[string, *made](manifestCacheBytes)
+	s.hlsInits = newCache[media.Hash, *hlsInit](hlsInitBytes)
+	s.segments = newCache[segmentKey, []byte](hlsMediaBytes)
+	s.follows = newCache[followKey, *follow](followBytes)
 	s.reader = &reader{
 		pool: s.pool, clock: s.clock, d: o.Deadlines, maxBytes: o.Limits.FragmentBytes,
 		inits: newCache[media.Hash, []byte](initCacheBytes), m: s.m, trouble: s.trouble,

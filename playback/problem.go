@@ -18,6 +18,9 @@ const (
 	problemBytes  = "urn:duet:problem:bytes-not-satisfiable"
 	problemPath   = "urn:duet:problem:path-unknown"
 	problemMethod = "urn:duet:problem:method-not-allowed"
+	problemGone   = "urn:duet:problem:footage-gone"
+	problemOption = "urn:duet:problem:option-unknown"
+	problemCodec  = "urn:duet:problem:codec-not-playable"
 
 	problemLock      = "urn:duet:problem:lock-unknown"
 	problemLocked    = "urn:duet:problem:lock-overlaps"

@@ -24,10 +24,13 @@ type want struct {
 	epoch   record.Epoch
 	first   uint64
 	startNS int64
-	size    int64
+	size    int64 // anySize: not known
 	hash    media.Hash
 	holders uint64
 }
+
+// anySize: how long the fragment is is not known.
+const anySize = -1
 
 func (w *want) String() string {
 	return fmt.Sprintf("fragment %s+%d of %s", w.epoch, w.first, w.camera)
@@ -86,6 +89,40 @@ func (r *reader) init(ctx context.Context, camera string, hash media.Hash, holde
 	}
 	r.inits.put(hash, data, int64(len(data)))
 	return data, nil
+}
+
+// errGone: every recorder that may have it was asked, and says that it does not.
+var errGone = errors.New("no recorder has it")
+
+// readOrGone is read for a fragment of which it is not known whether it is still there:
+// that is an error at once when all recorders say that it is not.
+func (r *reader) readOrGone(ctx context.Context, w *want) ([]byte, error) {
+	data, err := r.round(ctx, w.camera, w.holders, r.d.Stall, func(ctx context.Context, p *peer, stall time.Duration, stalled func()) ([]byte, error) {
+		return r.fragment(ctx, p, w, stall, stalled)
+	})
+	switch {
+	case err == nil:
+		return data, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case allGone(err):
+		return nil, fmt.Errorf("read %s: %w", w, errGone)
+	}
+	return r.read(ctx, w)
+}
+
+// allGone reports whether every part of a joined error is gone.
+func allGone(err error) bool {
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // a node of the tree is looked at
+	if !ok {
+		return gone(err)
+	}
+	for _, e := range joined.Unwrap() {
+		if !gone(e) {
+			return false
+		}
+	}
+	return len(joined.Unwrap()) > 0
 }
 
 // any gets bytes from any of the holders. It asks another one when one fails, says
@@ -200,6 +237,9 @@ func (r *reader) round(ctx context.Context, camera string, holders uint64, stall
 	return nil, errors.Join(errs...)
 }
 
+// firstBytes is how much memory a fragment is given before its first byte came.
+const firstBytes = 4 << 20
+
 // giveUp is how many times the stall time an attempt may say nothing.
 const giveUp = 5
 
@@ -221,7 +261,11 @@ func (r *reader) fragment(ctx context.Context, p *peer, w *want, stall time.Dura
 	if err != nil {
 		return nil, cause(ctx, err)
 	}
-	data = make([]byte, 0, w.size)
+	most := w.size
+	if most == anySize {
+		most = r.maxBytes
+	}
+	data = make([]byte, 0, min(most, firstBytes))
 	sum := sha256.New()
 	for {
 		reply, err := stream.Recv()
@@ -233,13 +277,13 @@ func (r *reader) fragment(ctx context.Context, p *peer, w *want, stall time.Dura
 		}
 		quiet.heard()
 		chunk := reply.GetData()
-		if int64(len(data)+len(chunk)) > w.size {
-			return nil, fmt.Errorf("%w: more than %d bytes", errBytes, w.size)
+		if int64(len(data)+len(chunk)) > most {
+			return nil, fmt.Errorf("%w: more than %d bytes", errBytes, most)
 		}
 		data = append(data, chunk...)
 		_, _ = sum.Write(chunk) // never fails
 	}
-	if int64(len(data)) != w.size {
+	if w.size != anySize && int64(len(data)) != w.size {
 		return nil, fmt.Errorf("%w: %d bytes instead of %d", errBytes, len(data), w.size)
 	}
 	if media.Hash(sum.Sum(nil)) != w.hash {

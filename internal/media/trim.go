@@ -10,6 +10,8 @@ type Trim struct {
 	FromNS, ToNS int64
 	// Only keeps the tracks of one kind. Empty: all.
 	Only Kind
+	// Without leaves tracks out: bit i is the track with ID i.
+	Without uint32
 	// PreRoll keeps, of video, also what has to be decoded before the first of them:
 	// everything from the last sync sample at or before FromNS on (in decoding order).
 	// An edit list hides it, see MergeInits.
@@ -62,7 +64,7 @@ func (p *Parsed) Trim(t Trim) *Trimmed {
 	kept := int64(0)
 	for i := range p.Tracks {
 		track := &p.Tracks[i]
-		if t.Only != "" && t.Only != track.Kind {
+		if t.Only != "" && t.Only != track.Kind || t.Without&(1<<(track.ID&31)) != 0 {
 			continue
 		}
 		keep := track.keep(t)
