@@ -3,9 +3,7 @@ package recorder
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,7 +13,6 @@ import (
 	"github.com/duet-video/duet/internal/clock"
 	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/node"
-	"github.com/duet-video/duet/internal/nodepb"
 )
 
 // Repair says how fragments that this recorder lacks are copied from others.
@@ -102,51 +99,6 @@ type repairer struct {
 	rate   rateMeter
 }
 
-// source is another recorder.
-type source struct {
-	name   string
-	client nodepb.RecorderClient
-
-	// marks say how far each camera was compared, of the copying goroutine.
-	marks map[string]*compared
-
-	mu     sync.Mutex
-	up     bool
-	ups    int // how often it has come up
-	status *nodepb.RecorderStatus
-}
-
-// compared says that everything before atNS was compared with one recorder: it is held, or
-// there is a task for it.
-type compared struct {
-	atNS  int64
-	ups   int   // the source's at the last whole comparison
-	all   int64 // when that was, by the clock that does not step
-	late  int64 // when the last hours were
-	last  int64 // when the last one was
-	knows bool
-	// What was held at the last comparison: where something has gone since, all is to be
-	// compared again.
-	removals uint64
-	held     int64
-}
-
-type taskKey struct {
-	camera string
-	hourNS int64
-}
-
-// task is a stretch of one hour that differs.
-type task struct {
-	taskKey
-	fromNS, toNS     int64
-	sources          map[*source]bool
-	fragments, bytes int64 // that are lacking, at least; exact once it is listed
-	firstNS          int64 // where what is lacking begins
-	again            int64 // not before, by the clock that does not step
-	why              string
-}
-
 func newRepairer(host repairHost, o *Options, peers []*peer) *repairer {
 	r := &repairer{
 		host: host, clock: o.Clock, log: o.Log, every: node.NewEvery(repairLog, o.Clock.Now),
@@ -192,169 +144,6 @@ func (r *repairer) wakeUp() {
 	}
 }
 
-// watch keeps the state of a recorder until ctx ends.
-func (s *source) watch(ctx context.Context, changed func()) {
-	for {
-		asked, cancel := context.WithTimeout(ctx, peerTimeout)
-		st, err := s.client.Status(asked, &nodepb.StatusRequest{})
-		cancel()
-		s.mu.Lock()
-		cameUp := err == nil && !s.up
-		s.up = err == nil
-		if err == nil {
-			if old := s.status; old != nil && old.GetStartedNs() != st.GetStartedNs() {
-				cameUp = true // it was away between two questions
-			}
-			s.status = st
-		}
-		if cameUp {
-			s.ups++
-		}
-		s.mu.Unlock()
-		if cameUp {
-			changed()
-		}
-		if !pause(ctx, peerEach) {
-			return
-		}
-	}
-}
-
-// camera returns what the recorder said last of a camera, whether it is up, and how
-// often it has come up.
-func (s *source) camera(name string) (c *nodepb.RecorderCamera, up bool, ups int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.status.GetCameras() {
-		if c.GetCamera() == name {
-			return c, s.up, s.ups
-		}
-	}
-	return nil, s.up, s.ups
-}
-
-// heard returns the cameras that the recorder has footage of.
-func (s *source) heard() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []string
-	for _, c := range s.status.GetCameras() {
-		if c.GetFragmentsStored() > 0 {
-			out = append(out, c.GetCamera())
-		}
-	}
-	return out
-}
-
-// compareAll compares every camera with every recorder that is up, as far as it is time.
-func (r *repairer) compareAll(ctx context.Context) {
-	held := r.host.held()
-	if held == nil {
-		return
-	}
-	var newest int64
-	cameras := map[string]bool{}
-	for name, c := range held {
-		newest = max(newest, c.EndNS)
-		cameras[name] = true
-	}
-	for _, s := range r.sources {
-		for _, name := range s.heard() {
-			cameras[name] = true
-			c, _, _ := s.camera(name)
-			newest = max(newest, c.GetDurableEndNs())
-		}
-	}
-	age := r.host.ageNow(newest)
-	for name := range cameras {
-		from, to := r.host.rule(name).bounds(held[name], age, r.host.settled(name, held[name]))
-		for _, s := range r.sources {
-			if ctx.Err() != nil {
-				return
-			}
-			if from < to {
-				r.compare(ctx, s, held[name], name, from, to)
-			}
-		}
-		r.drop(name, from)
-		r.publish(name, held[name])
-	}
-}
-
-// compare compares one camera with one recorder and makes tasks of what differs.
-func (r *repairer) compare(ctx context.Context, s *source, have index.Camera, camera string, from, to int64) {
-	said, up, ups := s.camera(camera)
-	if !up || said.GetFragmentsStored() == 0 {
-		return
-	}
-	m := s.marks[camera]
-	if m == nil {
-		m = &compared{}
-		s.marks[camera] = m
-	}
-	now := r.clock.Mono()
-	removals := r.host.removals(camera)
-	gone := removals != m.removals || have.Fragments < m.held
-	whole := !m.knows || m.ups != ups || now-m.all > int64(compareAll) || gone && now-m.last >= int64(compareEach)
-	if !whole && now-m.last < int64(compareEach) {
-		return
-	}
-	to = min(to, said.GetDurableEndNs())
-	start := max(from, m.atNS)
-	late := now-m.late > int64(compareLate)
-	switch {
-	case whole:
-		start = from
-	case late:
-		start = max(from, min(start, m.atNS-m.atNS%index.HourNS-index.HourNS))
-	}
-	m.last = now
-	if start < to {
-		theirs, err := digestsOf(ctx, s.client, camera, start, to)
-		var own []index.Digest
-		if err == nil {
-			own, err = r.host.digests(camera, start, to)
-		}
-		if err != nil {
-			r.complain(ctx, "compare camera "+camera+" with recorder "+s.name, err)
-			return
-		}
-		for _, d := range differing(own, theirs) {
-			r.add(s, camera, &d, max(start, d.HourNS), min(to, d.HourNS+index.HourNS))
-		}
-		m.atNS = max(m.atNS, to)
-	}
-	m.held = have.Fragments
-	if whole || late {
-		m.late = now
-	}
-	if whole {
-		m.all, m.ups, m.knows, m.removals = now, ups, true, removals
-	}
-}
-
-// add makes or widens the task of an hour.
-func (r *repairer) add(s *source, camera string, d *index.Digest, from, to int64) {
-	key := taskKey{camera, d.HourNS}
-	t := r.tasks[key]
-	if t == nil {
-		t = &task{taskKey: key, fromNS: from, toNS: to, firstNS: from, sources: map[*source]bool{}}
-		r.tasks[key] = t
-	}
-	t.fromNS, t.toNS, t.firstNS = min(t.fromNS, from), max(t.toNS, to), min(t.firstNS, from)
-	t.fragments, t.bytes = max(t.fragments, d.Fragments), max(t.bytes, d.Bytes)
-	t.sources[s] = true
-}
-
-// drop forgets what retention would delete.
-func (r *repairer) drop(camera string, from int64) {
-	for key, t := range r.tasks {
-		if key.camera == camera && t.toNS <= from {
-			delete(r.tasks, key)
-		}
-	}
-}
-
 // work works at the task that is first for a while; false: there is nothing to do now.
 func (r *repairer) work(ctx context.Context) bool {
 	now := r.clock.Mono()
@@ -385,15 +174,6 @@ func (r *repairer) work(ctx context.Context) bool {
 	return true
 }
 
-func (t *task) reachable() bool {
-	for s := range t.sources {
-		if _, up, _ := s.camera(t.camera); up {
-			return true
-		}
-	}
-	return false
-}
-
 // before reports whether a is worked at before b.
 func (r *repairer) before(a, b *task) bool {
 	c := cmp.Compare(a.hourNS, b.hourNS)
@@ -401,138 +181,6 @@ func (r *repairer) before(a, b *task) bool {
 		c = -c
 	}
 	return cmp.Or(c, cmp.Compare(a.camera, b.camera)) < 0
-}
-
-// errBlocked is wrapped where this recorder cannot take anything now.
-var errBlocked = errors.New("nothing is copied now")
-
-// do copies what a task says, for a while; done: nothing of it is lacking any more.
-func (r *repairer) do(ctx context.Context, t *task) (done bool, err error) {
-	if why := r.host.blocked(t.camera); why != "" {
-		return false, fmt.Errorf("%w: %s", errBlocked, why)
-	}
-	list, sources, err := r.lacks(ctx, t)
-	if err != nil {
-		return false, err
-	}
-	if len(list) == 0 {
-		return true, nil
-	}
-	arrange(list, r.newest)
-	t.measure(list)
-	until := r.clock.Mono() + int64(repairSlice)
-	copied := 0
-	var failed error
-	for i := range list {
-		if ctx.Err() != nil || r.clock.Mono() > until {
-			break
-		}
-		if why := r.host.blocked(t.camera); why != "" {
-			failed = fmt.Errorf("%w: %s", errBlocked, why)
-			break
-		}
-		if err := r.copy(ctx, &list[i], sources); err != nil {
-			failed = errors.Join(failed, err)
-			if i-copied >= 3 { // it is not this one
-				break
-			}
-			continue
-		}
-		copied++
-		t.fragments, t.bytes = max(t.fragments-1, 0), max(t.bytes-list[i].info.Size, 0)
-		r.book(list[i].info.Camera, list[i].info.Size)
-	}
-	if copied > 0 {
-		r.host.settle(ctx, t.camera)
-	}
-	if failed != nil {
-		return false, failed
-	}
-	if copied < len(list) {
-		return false, nil
-	}
-	// What did not become durable is still lacking.
-	list, _, err = r.lacks(ctx, t)
-	if err == nil && len(list) > 0 {
-		t.measure(list)
-		err = fmt.Errorf("%d fragments of camera %s were copied and did not become durable", len(list), t.camera)
-	}
-	return err == nil, err
-}
-
-// measure takes over what a listing says is lacking.
-func (t *task) measure(list []lacking) {
-	t.fragments, t.bytes, t.firstNS = int64(len(list)), 0, list[0].info.StartNS
-	for i := range list {
-		t.bytes += list[i].info.Size
-		t.firstNS = min(t.firstNS, list[i].info.StartNS)
-	}
-}
-
-// lacks lists what of a task is lacking now, and the recorders that the list means.
-func (r *repairer) lacks(ctx context.Context, t *task) ([]lacking, []*source, error) {
-	var sources []*source
-	var lists [][]index.Ref
-	var failed error
-	names := make([]*source, 0, len(t.sources))
-	for s := range t.sources {
-		names = append(names, s)
-	}
-	slices.SortFunc(names, func(a, b *source) int { return cmp.Compare(a.name, b.name) })
-	for _, s := range names {
-		list, err := listOf(ctx, s.client, t.camera, t.fromNS, t.toNS)
-		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("list camera %s on recorder %s: %w", t.camera, s.name, err))
-			continue
-		}
-		sources, lists = append(sources, s), append(lists, list)
-	}
-	own, err := r.host.list(t.camera, t.fromNS, t.toNS)
-	if err != nil {
-		return nil, nil, fmt.Errorf("list camera %s: %w", t.camera, err)
-	}
-	out, conflicts := difference(own, lists)
-	if conflicts > 0 {
-		if n, ok := r.every.Allow("conflict " + t.camera); ok {
-			r.log.Error().Str("camera", t.camera).Int("fragments", conflicts).Int("suppressed", n).
-				Msg("recorders hold different bytes of the same records; that cannot be repaired by copying")
-		}
-	}
-	if len(out) == 0 {
-		return nil, nil, failed // who did not answer may have something
-	}
-	return out, sources, nil
-}
-
-// copy copies one fragment from the first recorder that gives it.
-func (r *repairer) copy(ctx context.Context, l *lacking, sources []*source) error {
-	var failed error
-	for _, i := range l.sources {
-		s := sources[i]
-		err := r.copyFrom(ctx, &l.info, s)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		failed = errors.Join(failed, fmt.Errorf("copy fragment %d of %s of camera %s from recorder %s: %w",
-			l.info.First, l.info.Epoch, l.info.Camera, s.name, err))
-	}
-	r.fail(l.info.Camera)
-	return failed
-}
-
-func (r *repairer) copyFrom(ctx context.Context, info *media.Info, s *source) error {
-	init, err := r.host.header(info.Camera, info.InitHash)
-	if errors.Is(err, index.ErrNotFound) {
-		init, err = fetchInit(ctx, s.client, info)
-	}
-	if err != nil {
-		return err
-	}
-	data, err := fetch(ctx, s.client, info, r.pace)
-	if err != nil {
-		return err
-	}
-	return r.host.put(ctx, fragmentFrom(*info, init, data))
 }
 
 func (r *repairer) complain(ctx context.Context, what string, err error) {

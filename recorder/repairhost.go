@@ -1,7 +1,6 @@
 package recorder
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -314,47 +313,4 @@ func (h *repairShelf) settle(ctx context.Context, camera string) {
 			s.refresh(v)
 		}
 	}
-}
-
-// digests returns the digests of what the volumes hold together. A fragment that two of
-// them hold counts twice.
-func (vs volumes) digests(camera string, startNS, endNS int64) ([]index.Digest, error) {
-	var out []index.Digest
-	for _, v := range vs {
-		list, err := v.index.store().Digests(camera, startNS, endNS)
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range list {
-			i, had := slices.BinarySearchFunc(out, d.HourNS, func(d index.Digest, h int64) int { return cmp.Compare(d.HourNS, h) })
-			if had {
-				out[i].Join(&d)
-				continue
-			}
-			out = slices.Insert(out, i, d)
-		}
-	}
-	return out, nil
-}
-
-// repaired returns the stretches that were copied from other recorders, in order.
-func (vs volumes) repaired(camera string, startNS, endNS int64) ([]index.Stretch, error) {
-	var all []index.Stretch
-	for _, v := range vs {
-		list, err := v.index.store().Repaired(camera, startNS, endNS)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, list...)
-	}
-	slices.SortFunc(all, func(a, b index.Stretch) int { return cmp.Compare(a.StartNS, b.StartNS) })
-	out := all[:0]
-	for _, x := range all {
-		if n := len(out); n > 0 && x.StartNS <= out[n-1].EndNS {
-			out[n-1].EndNS = max(out[n-1].EndNS, x.EndNS)
-			continue
-		}
-		out = append(out, x)
-	}
-	return out, nil
 }
