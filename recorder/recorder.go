@@ -72,7 +72,7 @@ func New(o Options) (*Recorder, error) {
 		return nil, errors.Join(fmt.Errorf("register the recorder's metrics: %w", err), r.Close())
 	}
 	if len(r.peers) > 0 && !o.Repair.Off {
-		r.repair = newRepairer(&repairShelf{r: r, lanes: map[laneKey]*lane{}, moves: map[string]motion{}}, &r.opts, r.peers)
+		r.repair = newRepairer(newRepairShelf(r), &r.opts, r.peers)
 	}
 	r.connect()
 	return r, nil

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,13 +66,16 @@ type repairHost interface {
 	// ageNow is the time by which ages are told, given the end of the newest footage
 	// that is known anywhere.
 	ageNow(newestNS int64) int64
-	// digests and list are those of what is held and starts in [fromNS, toNS).
+	// digests are those of what is held and starts in [fromNS, toNS); list is what overlaps it.
 	digests(camera string, fromNS, toNS int64) ([]index.Digest, error)
 	list(camera string, fromNS, toNS int64) ([]index.Ref, error)
 	// header returns an init header that is held, or index.ErrNotFound.
 	header(camera string, hash media.Hash) ([]byte, error)
 	// blocked says why nothing is to be written now; empty: all is well.
 	blocked(camera string) string
+	// room returns how many bytes the disk that a camera's copies go to takes before
+	// retention deletes there, and how many of what locks keep; disk tells disks apart.
+	room(camera string) (disk any, bytes, evidence int64)
 	// put writes a fragment after all that is recorded, and waits until that is done. It
 	// is not durable yet.
 	put(ctx context.Context, f *media.Fragment) error
@@ -93,6 +98,8 @@ type repairer struct {
 
 	// tasks is what is known to differ, by camera and hour. Of the copying goroutine.
 	tasks map[taskKey]*task
+	// wants is what is wanted of each camera, as of the last comparison.
+	wants map[string]want
 
 	mu     sync.Mutex
 	states map[string]*repairState
@@ -103,7 +110,7 @@ func newRepairer(host repairHost, o *Options, peers []*peer) *repairer {
 	r := &repairer{
 		host: host, clock: o.Clock, log: o.Log, every: node.NewEvery(repairLog, o.Clock.Now),
 		newest: !o.Repair.OldestFirst, wake: make(chan struct{}, 1),
-		tasks: map[taskKey]*task{}, states: map[string]*repairState{},
+		tasks: map[taskKey]*task{}, wants: map[string]want{}, states: map[string]*repairState{},
 		pace: newPace(o.Clock, cmp.Or(o.Repair.Rate, defaultRepairRate)),
 	}
 	for _, p := range peers {
@@ -148,8 +155,9 @@ func (r *repairer) wakeUp() {
 func (r *repairer) work(ctx context.Context) bool {
 	now := r.clock.Mono()
 	var best *task
+	r.fit()
 	for _, t := range r.tasks {
-		if t.again > now || !t.reachable() {
+		if t.again > now || t.unfit || !t.reachable() {
 			continue
 		}
 		if best == nil || r.before(t, best) {
@@ -172,6 +180,26 @@ func (r *repairer) work(ctx context.Context) bool {
 		r.publish(best.camera, held[best.camera])
 	}
 	return true
+}
+
+// fit marks the tasks for which there is no room, when the oldest are worked at first:
+// what is oldest would be deleted as soon as the rest has come. Newest first, there is no
+// such question: it ends when retention begins.
+func (r *repairer) fit() {
+	if r.newest {
+		return
+	}
+	left := map[any]int64{}
+	for _, t := range slices.SortedFunc(maps.Values(r.tasks), func(a, b *task) int { return cmp.Compare(b.hourNS, a.hourNS) }) {
+		disk, bytes, _ := r.host.room(t.camera)
+		if _, ok := left[disk]; !ok {
+			left[disk] = bytes
+		}
+		left[disk] -= t.bytes
+		w := r.wants[t.camera]
+		// What is newer than the oldest that is held takes its room, and locks keep theirs.
+		t.unfit = left[disk] < 0 && (w.heldNS == 0 || t.toNS <= w.heldNS) && t.fromNS >= w.fromNS
+	}
 }
 
 // before reports whether a is worked at before b.

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/lock"
 )
 
 // compared says that everything before atNS was compared with one recorder: it is held, or
@@ -19,6 +20,9 @@ type compared struct {
 	// compared again.
 	removals uint64
 	held     int64
+	// locks and sinceNS are those of what was wanted then.
+	locks   lock.Set
+	sinceNS int64
 }
 
 type taskKey struct {
@@ -35,6 +39,7 @@ type task struct {
 	firstNS          int64 // where what is lacking begins
 	again            int64 // not before, by the clock that does not step
 	why              string
+	unfit            bool // there is no room for it beside what is newer: it is not wanted
 }
 
 // compareAll compares every camera with every recorder that is up, as far as it is time.
@@ -58,24 +63,26 @@ func (r *repairer) compareAll(ctx context.Context) {
 	}
 	age := r.host.ageNow(newest)
 	for name := range cameras {
-		from, to := r.host.rule(name).bounds(held[name], age, r.host.settled(name, held[name]))
+		have := held[name]
+		have.Name = name
+		w := r.host.rule(name).wanted(have, age, r.host.settled(name, have))
+		r.wants[name] = w
 		for _, s := range r.sources {
 			if ctx.Err() != nil {
 				return
 			}
-			if from < to {
-				r.compare(ctx, s, held[name], name, from, to)
-			}
+			r.compare(ctx, s, have, &w)
 		}
-		r.drop(name, from)
+		r.drop(name, &w)
 		r.publish(name, held[name])
 	}
 }
 
 // compare compares one camera with one recorder and makes tasks of what differs.
-func (r *repairer) compare(ctx context.Context, s *source, have index.Camera, camera string, from, to int64) {
+func (r *repairer) compare(ctx context.Context, s *source, have index.Camera, w *want) {
+	camera := have.Name
 	said, up, ups := s.camera(camera)
-	if !up || said.GetFragmentsStored() == 0 {
+	if !up || said.GetFragmentsStored() == 0 || w.toNS == 0 {
 		return
 	}
 	m := s.marks[camera]
@@ -86,42 +93,86 @@ func (r *repairer) compare(ctx context.Context, s *source, have index.Camera, ca
 	now := r.clock.Mono()
 	removals := r.host.removals(camera)
 	gone := removals != m.removals || have.Fragments < m.held
-	whole := !m.knows || m.ups != ups || now-m.all > int64(compareAll) || gone && now-m.last >= int64(compareEach)
-	if !whole && now-m.last < int64(compareEach) {
+	whole := !m.knows || m.ups != ups || m.sinceNS != w.sinceNS || now-m.all > int64(compareAll) || gone && now-m.last >= int64(compareEach)
+	relocked := !w.locks.Same(m.locks)
+	if !whole && !relocked && now-m.last < int64(compareEach) {
 		return
 	}
-	to = min(to, said.GetDurableEndNs())
-	start := max(from, m.atNS)
+	to := min(w.toNS, said.GetDurableEndNs())
+	start := max(w.fromNS, m.atNS)
 	late := now-m.late > int64(compareLate)
 	switch {
 	case whole:
-		start = from
+		start = w.fromNS
 	case late:
-		start = max(from, min(start, m.atNS-m.atNS%index.HourNS-index.HourNS))
+		start = max(w.fromNS, min(start, m.atNS-m.atNS%index.HourNS-index.HourNS))
 	}
 	m.last = now
-	if start < to {
-		theirs, err := digestsOf(ctx, s.client, camera, start, to)
-		var own []index.Digest
-		if err == nil {
-			own, err = r.host.digests(camera, start, to)
-		}
-		if err != nil {
-			r.complain(ctx, "compare camera "+camera+" with recorder "+s.name, err)
-			return
-		}
-		for _, d := range differing(own, theirs) {
-			r.add(s, camera, &d, max(start, d.HourNS), min(to, d.HourNS+index.HourNS))
-		}
-		m.atNS = max(m.atNS, to)
+	err := r.compareStretch(ctx, s, camera, start, to)
+	if err == nil && (whole || relocked) {
+		err = r.compareEvidence(ctx, s, camera, w, to)
 	}
+	if err != nil {
+		r.complain(ctx, "compare camera "+camera+" with recorder "+s.name, err)
+		return
+	}
+	m.atNS = max(m.atNS, to)
 	m.held = have.Fragments
 	if whole || late {
 		m.late = now
 	}
-	if whole {
-		m.all, m.ups, m.knows, m.removals = now, ups, true, removals
+	if whole || relocked {
+		m.locks = w.locks
 	}
+	if whole {
+		m.all, m.ups, m.knows, m.removals, m.sinceNS = now, ups, true, removals, w.sinceNS
+	}
+}
+
+// compareStretch compares what starts in [fromNS, toNS).
+func (r *repairer) compareStretch(ctx context.Context, s *source, camera string, fromNS, toNS int64) error {
+	if fromNS >= toNS {
+		return nil
+	}
+	theirs, err := digestsOf(ctx, s.client, camera, fromNS, toNS)
+	if err != nil {
+		return err
+	}
+	own, err := r.host.digests(camera, fromNS, toNS)
+	if err != nil {
+		return err
+	}
+	for _, d := range differing(own, theirs) {
+		r.add(s, camera, &d, max(fromNS, d.HourNS), min(toNS, d.HourNS+index.HourNS))
+	}
+	return nil
+}
+
+// compareEvidence compares what locks cover of the footage that is older than all that is
+// wanted without them.
+func (r *repairer) compareEvidence(ctx context.Context, s *source, camera string, w *want, toNS int64) error {
+	for _, x := range w.evidence() {
+		if err := r.compareStretch(ctx, s, camera, x.StartNS, min(x.EndNS, toNS)); err != nil {
+			return err
+		}
+		// The fragment that a lock begins within starts before it.
+		theirs, err := listOf(ctx, s.client, camera, x.StartNS, x.StartNS+1)
+		if err != nil {
+			return err
+		}
+		own, err := r.host.list(camera, x.StartNS, x.StartNS+1)
+		if err != nil {
+			return err
+		}
+		lacks, _ := difference(own, [][]index.Ref{theirs})
+		for i := range lacks {
+			f := &lacks[i].info
+			if wanted, _ := w.has(f); wanted {
+				r.add(s, camera, &index.Digest{HourNS: index.HourOf(f.StartNS), Fragments: 1, Bytes: f.Size}, f.StartNS, f.StartNS+1)
+			}
+		}
+	}
+	return nil
 }
 
 // add makes or widens the task of an hour.
@@ -137,10 +188,10 @@ func (r *repairer) add(s *source, camera string, d *index.Digest, from, to int64
 	t.sources[s] = true
 }
 
-// drop forgets what retention would delete.
-func (r *repairer) drop(camera string, from int64) {
+// drop forgets what is not wanted any more: retention would delete it at once.
+func (r *repairer) drop(camera string, w *want) {
 	for key, t := range r.tasks {
-		if key.camera == camera && t.toNS <= from {
+		if key.camera == camera && !w.touches(t.fromNS, t.toNS) {
 			delete(r.tasks, key)
 		}
 	}

@@ -29,6 +29,8 @@ func (r *repairer) do(ctx context.Context, t *task) (done bool, err error) {
 	arrange(list, r.newest)
 	t.measure(list)
 	until := r.clock.Mono() + int64(repairSlice)
+	w := r.wants[t.camera]
+	_, _, evidence := r.host.room(t.camera)
 	copied := 0
 	var failed error
 	for i := range list {
@@ -38,6 +40,12 @@ func (r *repairer) do(ctx context.Context, t *task) (done bool, err error) {
 		if why := r.host.blocked(t.camera); why != "" {
 			failed = fmt.Errorf("%w: %s", errBlocked, why)
 			break
+		}
+		if _, only := w.has(&list[i].info); only {
+			if evidence -= list[i].info.Size; evidence < 0 {
+				failed = fmt.Errorf("%w: evidence locks would keep more than %d %% of the disk", errBlocked, lockShare)
+				break
+			}
 		}
 		if err := r.copy(ctx, &list[i], sources); err != nil {
 			failed = errors.Join(failed, err)
@@ -91,6 +99,11 @@ func (r *repairer) lacks(ctx context.Context, t *task) ([]lacking, []*source, er
 		return nil, nil, fmt.Errorf("list camera %s: %w", t.camera, err)
 	}
 	out, conflicts := difference(own, lists)
+	w := r.wants[t.camera]
+	out = slices.DeleteFunc(out, func(l lacking) bool {
+		wanted, _ := w.has(&l.info)
+		return !wanted || l.info.StartNS < t.fromNS || l.info.StartNS >= t.toNS
+	})
 	if conflicts > 0 {
 		if n, ok := r.every.Allow("conflict " + t.camera); ok {
 			r.log.Error().Str("camera", t.camera).Int("fragments", conflicts).Int("suppressed", n).

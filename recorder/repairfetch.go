@@ -46,7 +46,7 @@ func digestsOf(ctx context.Context, c nodepb.RecorderClient, camera string, from
 	return out, nil
 }
 
-// listOf asks a recorder for the fragments of a camera that start in [fromNS, toNS).
+// listOf asks a recorder for the fragments of a camera that overlap [fromNS, toNS).
 func listOf(ctx context.Context, c nodepb.RecorderClient, camera string, fromNS, toNS int64) ([]index.Ref, error) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
@@ -71,9 +71,7 @@ func listOf(ctx context.Context, c nodepb.RecorderClient, camera string, fromNS,
 			if err != nil {
 				return nil, err
 			}
-			if ref.StartNS >= fromNS && ref.StartNS < toNS {
-				out = append(out, ref)
-			}
+			out = append(out, ref)
 		}
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
 	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/lock"
 	"github.com/duet-video/duet/internal/media"
 )
 
@@ -28,6 +30,17 @@ type repairShelf struct {
 	// lanes are the ways of what is copied to the disks: files of their own.
 	lanes map[laneKey]*lane
 	moves map[string]motion
+	// oldest is where what no lock keeps begins, of each camera on each disk.
+	oldest map[slotKey]oldest
+}
+
+func newRepairShelf(r *Recorder) *repairShelf {
+	return &repairShelf{r: r, lanes: map[laneKey]*lane{}, moves: map[string]motion{}, oldest: map[slotKey]oldest{}}
+}
+
+type slotKey struct {
+	slot   *slot
+	camera string
 }
 
 type laneKey struct {
@@ -53,6 +66,47 @@ func (h *repairShelf) volumes() (out volumes, ok bool) {
 	return out, len(out) > 0
 }
 
+// oldest is where the footage of a camera on a disk begins that no lock keeps, as found
+// with what is in set, when the oldest of all began at startNS.
+type oldest struct {
+	set       lock.Set
+	startNS   int64
+	ns, until int64
+}
+
+// oldestFor is how long it is believed.
+const oldestFor = 10 * time.Second
+
+// unlockedStart returns the start of the oldest segment of a camera on a disk that no lock
+// keeps; the end of all, where locks keep everything.
+func (h *repairShelf) unlockedStart(s *slot, camera string, c *index.Camera) int64 {
+	set := h.r.locks.current()
+	if c.Fragments == 0 || len(set.Active(camera)) == 0 {
+		return c.StartNS
+	}
+	key, now := slotKey{s, camera}, h.r.opts.Clock.Mono()
+	if o, ok := h.oldest[key]; ok && o.set.Same(set) && o.startNS == c.StartNS && now < o.until {
+		return o.ns
+	}
+	o := oldest{set: set, startNS: c.StartNS, ns: c.EndNS, until: now + int64(oldestFor)}
+	v := s.serving()
+	if v == nil || v.index.err() != nil {
+		return c.StartNS
+	}
+	for seg, err := range v.index.store().Segments(camera) {
+		if err != nil {
+			return c.StartNS
+		}
+		if seg.Fragments > 0 && !set.Holds(camera, seg.StartNS, seg.EndNS) {
+			o.ns = seg.StartNS
+			break
+		}
+	}
+	h.oldest[key] = o
+	return o.ns
+}
+
+// held returns what is held; StartNS is that of the oldest footage that no lock keeps.
 func (h *repairShelf) held() map[string]index.Camera {
 	if _, ok := h.volumes(); !ok {
 		return nil
@@ -64,8 +118,8 @@ func (h *repairShelf) held() map[string]index.Camera {
 	for _, s := range h.r.slots {
 		for name, c := range s.known() {
 			all := out[name]
-			if c.Fragments > 0 && (all.Fragments == 0 || c.StartNS < all.StartNS) {
-				all.StartNS = c.StartNS
+			if start := h.unlockedStart(s, name, &c.Camera); c.Fragments > 0 && (all.Fragments == 0 || start < all.StartNS) {
+				all.StartNS = start
 			}
 			all.Name, all.EndNS = name, max(all.EndNS, c.EndNS)
 			all.Bytes, all.Fragments = all.Bytes+c.Bytes, all.Fragments+c.Fragments
@@ -126,7 +180,7 @@ func (h *repairShelf) settled(camera string, have index.Camera) int64 {
 }
 
 func (h *repairShelf) rule(camera string) copyRule {
-	c := copyRule{keep: h.r.opts.retention(camera)}
+	c := copyRule{keep: h.r.opts.retention(camera), locks: h.r.locks.current()}
 	if s := h.target(camera); s != nil {
 		c.pressed = s.pressed()
 	}
@@ -157,20 +211,40 @@ func (h *repairShelf) target(camera string) *slot {
 }
 
 // pressed reports whether retention deletes for want of room, or is about to.
-func (s *slot) pressed() bool {
-	var used int64
-	for _, c := range s.known() {
-		used += c.Bytes
+func (s *slot) pressed() bool { return s.left() < 0 }
+
+// left returns how many bytes may come before retention deletes for want of room, but for
+// a little; negative: it does.
+func (s *slot) left() int64 {
+	out := int64(math.MaxInt64)
+	if q := s.place.Quota; q > 0 {
+		var used int64
+		for _, c := range s.known() {
+			used += c.Bytes
+		}
+		out = q - q/32 - used
 	}
-	if q := s.place.Quota; q > 0 && used > q-q/32 {
-		return true
+	if v := s.serving(); v != nil {
+		if u := v.disk.room.Load(); u != nil {
+			least := v.minFree(u)
+			out = min(out, int64(u.AvailBytes)-least-least/32)
+		}
 	}
-	v := s.serving()
-	if v == nil {
-		return false
+	return out
+}
+
+func (h *repairShelf) room(camera string) (disk any, bytes, evidence int64) {
+	s := h.target(camera)
+	if s == nil {
+		return nil, 0, 0
 	}
-	u := v.disk.room.Load()
-	return u != nil && int64(u.AvailBytes) < v.minFree(u)+v.minFree(u)/32
+	evidence = math.MaxInt64
+	if v := s.serving(); v != nil {
+		if most := v.lockable(); most > 0 {
+			evidence = most - v.locked.Load()
+		}
+	}
+	return s, max(s.left(), 0), evidence
 }
 
 func (h *repairShelf) ageNow(newestNS int64) int64 {
@@ -197,9 +271,7 @@ func (h *repairShelf) list(camera string, fromNS, toNS int64) ([]index.Ref, erro
 		if err != nil {
 			return nil, err
 		}
-		if m.StartNS >= fromNS && m.StartNS < toNS {
-			out = append(out, m.Ref)
-		}
+		out = append(out, m.Ref)
 	}
 	return out, nil
 }

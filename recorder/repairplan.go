@@ -3,8 +3,10 @@ package recorder
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/lock"
 	"github.com/duet-video/duet/internal/media"
 )
 
@@ -102,28 +104,82 @@ type copyRule struct {
 	keep  Retention
 	// pressed: what is older than what is held would be deleted at once.
 	pressed bool
+	// since is where what the disk has to tell begins: what starts before it may be held,
+	// though the index does not name it yet. 0: all is told.
+	since int64
+	locks lock.Set
 }
 
-// bounds returns the stretch, [from, to), in which every fragment is wanted. now is the
-// time by which ages are told (see ageNow); settled is the time before which nothing is
-// on its way any more. An empty one: nothing is wanted.
-func (c copyRule) bounds(have index.Camera, now, settled int64) (from, to int64) {
+// wanted returns what of a camera is wanted. have is what is held of it, though StartNS is
+// that of the oldest footage that no lock keeps. now is the time by which ages are told
+// (see ageNow); settled is the time before which nothing is on its way any more.
+func (c copyRule) wanted(have index.Camera, now, settled int64) want {
 	if c.spare || !c.placed && have.Fragments == 0 {
-		return 0, 0
+		return want{}
 	}
-	from, to = max(have.HorizonNS, 0), settled
+	w := want{fromNS: max(have.HorizonNS, 0), toNS: settled, locks: c.locks, sinceNS: c.since}
 	if c.keep.Age > 0 {
-		from = max(from, now-int64(c.keep.Age))
+		w.fromNS = max(w.fromNS, now-int64(c.keep.Age))
 	}
-	full := c.pressed || c.keep.Bytes > 0 && have.Bytes >= c.keep.Bytes
+	full := c.pressed || c.keep.Bytes > 0 && stored(have.Bytes, have.Fragments) >= c.keep.Bytes
 	if !c.placed || full && have.Fragments > 0 {
-		from = max(from, have.StartNS)
+		w.fromNS = max(w.fromNS, have.StartNS)
 	}
-	if !c.placed {
-		to = min(to, have.EndNS)
+	if c.placed {
+		// No rule deletes what a lock covers, so that no rule speaks against copying it.
+		w.locked = c.locks.Active(have.Name)
+	} else {
+		w.toNS = min(w.toNS, have.EndNS)
 	}
-	return from, max(from, to)
+	w.fromNS = max(w.fromNS, c.since)
+	w.heldNS = have.StartNS
+	return w
 }
+
+// want is what of a camera a recorder wants to have: what starts in [fromNS, toNS), where
+// fromNS may be the later one, and what starts in [sinceNS, toNS) and a lock covers, however
+// old it is.
+type want struct {
+	fromNS, toNS, sinceNS int64
+	locks                 lock.Set
+	locked                []lock.Lock // of the camera, in force
+	// heldNS is the start of the oldest footage that is held and that no lock keeps.
+	heldNS int64
+}
+
+// has reports whether a fragment is wanted, and whether only because a lock covers it.
+func (w *want) has(i *media.Info) (wanted, evidence bool) {
+	switch {
+	case i.StartNS >= w.toNS || i.StartNS < w.sinceNS:
+		return false, false
+	case i.StartNS >= w.fromNS:
+		return true, false
+	}
+	covered := slices.ContainsFunc(w.locked, func(l lock.Lock) bool { return l.Overlaps(i.StartNS, i.EndNS) })
+	return covered, covered
+}
+
+// evidence returns the stretches before fromNS that locks cover.
+func (w *want) evidence() []index.Stretch {
+	var out []index.Stretch
+	for i := range w.locked {
+		if from, to := max(w.locked[i].StartNS, w.sinceNS), min(w.locked[i].EndNS, w.fromNS, w.toNS); from < to {
+			out = append(out, index.Stretch{StartNS: from, EndNS: to})
+		}
+	}
+	return out
+}
+
+// touches reports whether anything that starts in [fromNS, toNS) may be wanted.
+func (w *want) touches(fromNS, toNS int64) bool {
+	if max(fromNS, w.fromNS) < min(toNS, w.toNS) {
+		return true
+	}
+	return slices.ContainsFunc(w.evidence(), func(x index.Stretch) bool { return fromNS < x.EndNS && x.StartNS < toNS+lockLead })
+}
+
+// lockLead is how long before a lock a fragment may begin that reaches into it.
+const lockLead = int64(10 * time.Minute)
 
 // differing returns the hours in which the others' digests tell of fragments that own
 // may lack, and by how much, at least, theirs is more.

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/duet-video/duet/index"
+	"github.com/duet-video/duet/internal/lock"
 	"github.com/duet-video/duet/internal/media"
 )
 
@@ -135,10 +136,82 @@ func TestWhatIsNotWanted(t *testing.T) {
 		"a spare":                                {copyRule{placed: true, spare: true}, have, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			from, to := c.rule.bounds(c.have, 100*hour, 99*hour)
-			require.Equal(t, []int64{c.from, c.to}, []int64{from, to})
+			w := c.rule.wanted(c.have, 100*hour, 99*hour)
+			require.Equal(t, []int64{c.from, c.to}, []int64{w.fromNS, w.toNS})
 		})
 	}
+}
+
+func TestWhatALockCoversIsWantedHoweverOldItIs(t *testing.T) {
+	hour := int64(time.Hour)
+	locks, _ := lock.Set{}.With(
+		lock.Lock{ID: "lock0000001", Camera: "gate", StartNS: 10 * hour, EndNS: 12 * hour, Reason: "theft", CreatedNS: 1},
+		lock.Lock{ID: "lock0000002", Camera: "gate", StartNS: 69 * hour, EndNS: 75 * hour, Reason: "theft", CreatedNS: 1},
+		lock.Lock{ID: "lock0000003", Camera: "gate", StartNS: 20 * hour, EndNS: 30 * hour, Reason: "theft", CreatedNS: 1, ReleasedNS: 2},
+		lock.Lock{ID: "lock0000004", Camera: "yard", StartNS: 30 * hour, EndNS: 40 * hour, Reason: "theft", CreatedNS: 1},
+	)
+	rule := copyRule{placed: true, pressed: true, keep: Retention{Age: 30 * time.Hour}, locks: locks}
+	w := rule.wanted(index.Camera{Name: "gate", Fragments: 1, StartNS: 60 * hour, EndNS: 90 * hour, HorizonNS: 65 * hour}, 100*hour, 99*hour)
+	require.Equal(t, []index.Stretch{{StartNS: 10 * hour, EndNS: 12 * hour}, {StartNS: 69 * hour, EndNS: 70 * hour}}, w.evidence())
+	for name, c := range map[string]struct {
+		start, end       int64
+		wanted, evidence bool
+	}{
+		"young":                           {80 * hour, 81 * hour, true, false},
+		"young and locked":                {71 * hour, 72 * hour, true, false},
+		"still on its way":                {99 * hour, 100 * hour, false, false},
+		"old":                             {50 * hour, 51 * hour, false, false},
+		"old and locked":                  {11 * hour, 11*hour + 1, true, true},
+		"old, and reaches into a lock":    {9 * hour, 10*hour + 1, true, true},
+		"old, and ends where one begins":  {9 * hour, 10 * hour, false, false},
+		"old, and begins where one ends":  {12 * hour, 13 * hour, false, false},
+		"old, of a lock that is released": {25 * hour, 26 * hour, false, false},
+		"old, of another camera's lock":   {35 * hour, 36 * hour, false, false},
+	} {
+		wanted, evidence := w.has(&media.Info{StartNS: c.start, EndNS: c.end})
+		require.Equal(t, []bool{c.wanted, c.evidence}, []bool{wanted, evidence}, name)
+		if wanted {
+			require.True(t, w.touches(c.start, c.end), name)
+		}
+	}
+	require.False(t, w.touches(40*hour, 60*hour))
+
+	rule.since = 11 * hour // what is older the index does not name yet
+	w = rule.wanted(index.Camera{Name: "gate", Fragments: 1, StartNS: 60 * hour}, 100*hour, 99*hour)
+	require.Equal(t, index.Stretch{StartNS: 11 * hour, EndNS: 12 * hour}, w.evidence()[0])
+	for _, r := range []copyRule{{locks: locks}, {placed: true, spare: true, locks: locks}} {
+		w = r.wanted(index.Camera{Name: "gate", Fragments: 1, StartNS: 60 * hour, EndNS: 90 * hour}, 100*hour, 99*hour)
+		require.Empty(t, w.evidence(), "a copy that is not meant to be whole")
+	}
+}
+
+// roomHost is a host of which only the room matters.
+type roomHost struct {
+	repairHost
+	bytes int64
+}
+
+func (h roomHost) room(string) (disk any, bytes, evidence int64) { return "disk", h.bytes, 0 }
+
+func TestOldestFirstCopiesNothingThatWhatIsNewerWouldDriveOut(t *testing.T) {
+	hour := int64(time.Hour)
+	r := &repairer{host: roomHost{bytes: 250}, tasks: map[taskKey]*task{}, wants: map[string]want{"gate": {fromNS: 2 * hour, heldNS: 90 * hour}}}
+	for i := range int64(10) {
+		r.tasks[taskKey{"gate", i * hour}] = &task{taskKey: taskKey{"gate", i * hour}, fromNS: i * hour, toNS: (i + 1) * hour, bytes: 100}
+	}
+	r.fit()
+	for key, t2 := range r.tasks {
+		require.Equal(t, key.hourNS >= 2*hour && key.hourNS < 8*hour, t2.unfit, "hour %d", key.hourNS/hour)
+	}
+	r.wants["gate"] = want{heldNS: 4*hour + 1} // what is newer than that takes the room of the oldest
+	r.fit()
+	for key, t2 := range r.tasks {
+		require.Equal(t, key.hourNS < 4*hour, t2.unfit, "hour %d", key.hourNS/hour)
+	}
+	r.newest = true
+	r.tasks[taskKey{"gate", 0}].unfit = false
+	r.fit()
+	require.False(t, r.tasks[taskKey{"gate", 0}].unfit)
 }
 
 func TestHoursDifferByTheirDigests(t *testing.T) {

@@ -101,7 +101,7 @@ func (r *repairer) publish(camera string, held index.Camera) {
 	var fragments, bytes int64
 	why := ""
 	for key, t := range r.tasks {
-		if key.camera != camera {
+		if key.camera != camera || t.unfit {
 			continue
 		}
 		fragments += t.fragments
