@@ -46,7 +46,10 @@ type commands struct {
 	Config  configCmd  `cmd:"" help:"Print a complete example of duet.yaml."`
 	Certs   certsCmd   `cmd:"" help:"Make the site's CA and the certificates of its nodes."`
 	Camsim  camsimCmd  `cmd:"" help:"Simulate RTSP cameras that keep a ledger of every access unit."`
+	Bench   benchCmd   `cmd:"" help:"Measure this machine: recording, live view, failover, playback; beside other programs."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+
+	BenchRole benchRoleCmd `cmd:"" hidden:"" help:"Processes of duet bench."`
 }
 
 // app is what subcommands share.

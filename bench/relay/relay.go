@@ -1,0 +1,174 @@
+// Package relay is the floor to measure recording against: it reads RTSP cameras, writes
+// what they send twice, to two processes that write it to files, and parses nothing. There
+// is no TLS, no index, no hash and nothing is synced: a recorder cannot be cheaper than
+// this on the same machine, with the same calls of the same runtime.
+package relay
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/textproto"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	readSize    = 64 << 10 // most of an access unit in one call
+	dialTimeout = 5 * time.Second
+)
+
+// Run reads the cameras and writes each to all sinks, until ctx ends or anything fails.
+func Run(ctx context.Context, cameras, sinks []string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, c := range cameras {
+		group.Go(func() error {
+			if err := pass(ctx, c, sinks); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("relay %s: %w", c, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// pass relays one camera.
+func pass(ctx context.Context, camera string, sinks []string) error {
+	u, err := url.Parse(camera)
+	if err != nil {
+		return err
+	}
+	in, err := dial(ctx, u.Host)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	defer context.AfterFunc(ctx, func() { _ = in.Close() })()
+	var out []net.Conn
+	for _, s := range sinks {
+		conn, err := dial(ctx, s)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+		if _, err := fmt.Fprintln(conn, strings.Trim(u.Path, "/")); err != nil {
+			return err
+		}
+		out = append(out, conn)
+	}
+	r := bufio.NewReaderSize(in, readSize)
+	if err := play(in, r, camera); err != nil {
+		return err
+	}
+	buf := make([]byte, readSize)
+	n := copy(buf, buffered(r))
+	for {
+		for _, conn := range out {
+			if _, err := conn.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		if n, err = in.Read(buf); err != nil {
+			return err
+		}
+	}
+}
+
+func buffered(r *bufio.Reader) []byte {
+	b, _ := r.Peek(r.Buffered()) // that much is there
+	return b
+}
+
+func dial(ctx context.Context, addr string) (net.Conn, error) {
+	d := net.Dialer{Timeout: dialTimeout}
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+// play asks for the first track of a camera, interleaved (RFC 2326 10.12).
+func play(w io.Writer, r *bufio.Reader, camera string) error {
+	for i, req := range []string{
+		"DESCRIBE " + camera + " RTSP/1.0\r\nAccept: application/sdp\r\n",
+		"SETUP " + camera + "/trackID=0 RTSP/1.0\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n",
+		"PLAY " + camera + " RTSP/1.0\r\nSession: 1\r\n",
+	} {
+		if _, err := fmt.Fprintf(w, "%sCSeq: %d\r\n\r\n", req, i+1); err != nil {
+			return err
+		}
+		t := textproto.NewReader(r)
+		line, err := t.ReadLine()
+		if err != nil {
+			return err
+		}
+		if !strings.HasPrefix(line, "RTSP/1.0 200") {
+			return errors.New(line)
+		}
+		h, err := t.ReadMIMEHeader()
+		if err != nil {
+			return err
+		}
+		n, _ := strconv.ParseInt(h.Get("Content-Length"), 10, 32)
+		if _, err := io.CopyN(io.Discard, r, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Sink writes what relays send into DIR/CAMERA.bin, until ctx ends. It closes the listener.
+func Sink(ctx context.Context, l net.Listener, dir string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	group.Go(func() error {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return err
+			}
+			group.Go(func() error {
+				defer conn.Close()
+				defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+				if err := store(conn, dir); err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
+					return fmt.Errorf("sink: %w", err)
+				}
+				return nil
+			})
+		}
+	})
+	return group.Wait()
+}
+
+func store(conn net.Conn, dir string) (err error) {
+	r := bufio.NewReaderSize(conn, readSize)
+	name, err := r.ReadString('\n')
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(filepath.Join(dir, filepath.Base(strings.TrimSpace(name))+".bin"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	buf := make([]byte, readSize)
+	n := copy(buf, buffered(r))
+	for {
+		if _, err := f.Write(buf[:n]); err != nil {
+			return err
+		}
+		if n, err = conn.Read(buf); err != nil {
+			return err
+		}
+	}
+}

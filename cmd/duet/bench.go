@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/duet-video/duet/bench/load"
+)
+
+// benchCmd are the works of duet bench.
+type benchCmd struct {
+	Record benchRecordCmd `cmd:"" help:"Cameras, each pulled once and recorded twice: processor time, memory, losses, time until durable."`
+}
+
+// benchFlags are shared by all works.
+type benchFlags struct {
+	Rounds   int           `default:"3" help:"How often everything is measured, in turns (${default})."`
+	For      time.Duration `default:"10s" help:"How long each measurement takes (${default})."`
+	Warm     time.Duration `default:"8s" help:"How long a system runs before it is measured (${default})."`
+	Mediamtx string        `name:"mediamtx" type:"existingfile" placeholder:"PATH" help:"Measure this program of MediaMTX too."`
+	Go2rtc   string        `name:"go2rtc" type:"existingfile" placeholder:"PATH" help:"Measure this program of go2rtc too."`
+	Ffmpeg   string        `name:"ffmpeg" type:"existingfile" placeholder:"PATH" help:"Measure this program of ffmpeg too."`
+	Data     string        `type:"path" placeholder:"DIR" help:"Where recordings are made, and removed (the system's directory for temporary files). tmpfs measures no disk."`
+	Keep     bool          `help:"Leave recordings and logs there."`
+	Out      string        `short:"o" type:"path" placeholder:"DIR" help:"Where to write WORK.json, WORK.md and plots."`
+}
+
+func (f *benchFlags) options(a *app) (load.Options, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return load.Options{}, fmt.Errorf("find this program: %w", err)
+	}
+	dir := f.Data
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return load.Options{}, err
+	}
+	return load.Options{
+		Exe: exe, Version: versionText(), Dir: dir, Keep: f.Keep, Rounds: f.Rounds, Warm: f.Warm, For: f.For,
+		MediaMTX: f.Mediamtx, Go2RTC: f.Go2rtc, FFmpeg: f.Ffmpeg, Log: progress(a.stderr),
+	}, nil
+}
+
+// progress says what is being done: on a terminal in one line, which the next replaces.
+func progress(w io.Writer) func(string, ...any) {
+	f, ok := w.(*os.File)
+	if ok && term.IsTerminal(int(f.Fd())) {
+		return func(format string, args ...any) { _, _ = fmt.Fprintf(w, "\r\x1b[K"+format, args...) }
+	}
+	return func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
+}
+
+type benchRecordCmd struct {
+	N       int      `short:"n" default:"100" help:"How many cameras (${default})."`
+	Mbit    float64  `default:"4" help:"What each sends, in Mbit/s (${default})."`
+	Codec   string   `default:"h264" help:"What they send: h264, h264b (with B-frames), h265 (${default})."`
+	Vary    []string `sep:"none" placeholder:"WHAT=A,B" help:"Measure more loads, in which one thing is different: n=25,50 mbit=1,8 codec=h265 recorders=4 readers=1,2. Repeatable."`
+	Log     int      `name:"log-seconds" default:"5" help:"What duet's proxy keeps in memory, in seconds (${default}); warm up for longer."`
+	NoRelay bool     `help:"Leave the byte relay out."`
+	benchFlags
+}
+
+// Run measures and reports.
+func (c *benchRecordCmd) Run(a *app) error {
+	o, err := c.options(a)
+	if err != nil {
+		return err
+	}
+	p := load.Point{Cameras: c.N, Mbit: c.Mbit, Codec: c.Codec, Recorders: 2}
+	ro := load.RecordOptions{Options: o, Points: []load.Point{p}, LogSeconds: c.Log, NoRelay: c.NoRelay, Durable: 5 * time.Second}
+	for _, v := range c.Vary {
+		more, err := vary(p, v)
+		if err != nil {
+			return err
+		}
+		ro.Points = append(ro.Points, more...)
+	}
+	rep, err := load.Record(a.ctx, &ro)
+	if err != nil {
+		return err
+	}
+	return finish(a, &c.benchFlags, rep)
+}
+
+// vary returns the loads that "n=25,50" asks for.
+func vary(p load.Point, s string) ([]load.Point, error) {
+	what, values, _ := strings.Cut(s, "=")
+	var out []load.Point
+	for v := range strings.SplitSeq(values, ",") {
+		q := p
+		var err error
+		switch what {
+		case "n":
+			q.Cameras, err = strconv.Atoi(v)
+		case "recorders":
+			q.Recorders, err = strconv.Atoi(v)
+		case "readers":
+			q.Readers, err = strconv.Atoi(v)
+		case "mbit":
+			q.Mbit, err = strconv.ParseFloat(v, 64)
+		case "codec":
+			q.Codec = v
+		default:
+			return nil, usagef("--vary %s: want n, mbit, codec, recorders or readers", s)
+		}
+		if err != nil {
+			return nil, usagef("--vary %s: %q is no number", s, v)
+		}
+		if q != p {
+			out = append(out, q)
+		}
+	}
+	return out, nil
+}
+
+// finish prints and writes a report, and fails when duet lost anything.
+func finish(a *app, f *benchFlags, rep load.Report) error {
+	text := load.Markdown(rep)
+	if _, err := fmt.Fprint(a.stdout, "\n"+text); err != nil {
+		return err
+	}
+	if f.Out != "" {
+		if err := os.MkdirAll(f.Out, 0o755); err != nil {
+			return err
+		}
+		if err := load.Write(rep, f.Out); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(a.stderr, "Written to %s.\n", filepath.Join(f.Out, rep.Name()+".*")); err != nil {
+			return err
+		}
+	}
+	return rep.Lossless()
+}

@@ -1,0 +1,40 @@
+package main
+
+import "github.com/duet-video/duet/bench/load"
+
+// benchRoleCmd are the processes that duet bench starts beside nodes.
+type benchRoleCmd struct {
+	Cameras benchCamerasCmd `cmd:"" help:"Cameras that cost little."`
+	Relay   benchRelayCmd   `cmd:"" help:"Pass the bytes of cameras on to sinks."`
+	Sink    benchSinkCmd    `cmd:"" help:"Write what a relay sends to files."`
+}
+
+type benchCamerasCmd struct {
+	N       int     `short:"n" default:"1" help:"How many."`
+	Video   string  `default:"h264" help:"Clip."`
+	Mbit    float64 `default:"4" help:"What each sends, in Mbit/s."`
+	Listen  string  `required:"" help:"Address of the RTSP server."`
+	Control string  `required:"" help:"Address of an HTTP server that tells what they have sent."`
+}
+
+// Run plays cameras until it is told to end.
+func (c *benchCamerasCmd) Run(a *app) error {
+	return load.CamerasRole(a.ctx, c.N, c.Video, c.Mbit, c.Listen, c.Control)
+}
+
+type benchRelayCmd struct {
+	N       int      `short:"n" default:"1" help:"How many cameras."`
+	Cameras string   `required:"" help:"Address of the cameras."`
+	Sink    []string `required:"" help:"Address of each sink."`
+}
+
+// Run relays until it is told to end.
+func (c *benchRelayCmd) Run(a *app) error { return load.RelayRole(a.ctx, c.N, c.Cameras, c.Sink) }
+
+type benchSinkCmd struct {
+	Listen string `required:"" help:"Address for relays."`
+	Data   string `required:"" type:"path" help:"Directory of the files."`
+}
+
+// Run writes files until it is told to end.
+func (c *benchSinkCmd) Run(a *app) error { return load.SinkRole(a.ctx, c.Listen, c.Data) }
