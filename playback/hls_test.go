@@ -1,15 +1,20 @@
 package playback
 
 import (
+	"encoding/base64"
+	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	m3u8 "github.com/bluenviron/gohlslib/v2/pkg/playlist"
 	"github.com/stretchr/testify/require"
 
+	"github.com/duet-video/duet/internal/clock"
 	"github.com/duet-video/duet/internal/media"
 )
 
@@ -106,4 +111,303 @@ func TestHLSIsTheStoredFragments(t *testing.T) {
 	for i, x := range units {
 		require.Equal(t, avcc(f.clip.units[i+25]), x.bytes, "access unit %d", i+25)
 	}
+}
+
+// movedClock is the machine's clock, moved.
+type movedClock struct {
+	clock.Clock
+	wall, mono atomic.Int64
+}
+
+func newMovedClock(now int64) *movedClock {
+	c := &movedClock{Clock: clock.System()}
+	c.wall.Store(now - time.Now().UnixNano())
+	return c
+}
+
+func (c *movedClock) Now() time.Time { return time.Unix(0, time.Now().UnixNano()+c.wall.Load()) }
+func (c *movedClock) Mono() int64    { return c.Clock.Mono() + c.mono.Load() }
+
+// skip lets time go by.
+func (c *movedClock) skip(d time.Duration) {
+	c.wall.Add(int64(d))
+	c.mono.Add(int64(d))
+}
+
+func withClock(c clock.Clock) func(*Options) { return func(o *Options) { o.Clock = c } }
+
+func TestHLSMarksGapsAndSessions(t *testing.T) {
+	f := makeFootage(t, footageOptions{breaks: map[int]bool{500: true}})
+	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
+	// Nobody has fragments 10 to 12; the session broke at 20, without a gap.
+	(&footage{inits: f.inits, frags: append(append([]stored{}, f.frags[:10]...), f.frags[13:]...)}).on(r1)
+	(&footage{inits: f.inits, frags: append(append([]stored{}, f.frags[:9]...), f.frags[13:]...)}).on(r2)
+	s := newSite(t, nil, r1, r2)
+	u := s.hlsURL(frameNS(0), clipEnd)
+	resp, m, text := s.playlistOf(u)
+	require.Equal(t, "1", resp.Header.Get(headerGaps))
+	var total, gone time.Duration
+	for i, seg := range m.Segments {
+		total += seg.Duration
+		require.LessOrEqual(t, seg.Duration, time.Duration(m.TargetDuration)*time.Second)
+		if seg.Gap {
+			gone += seg.Duration
+		}
+		require.Equal(t, i == 20, seg.Discontinuity, "segment %d\n%s", i, text)
+		require.WithinDuration(t, time.Unix(0, frameNS(25*i)), *seg.DateTime, time.Millisecond)
+	}
+	require.InDelta(t, 40, total.Seconds(), 0.01)
+	require.InDelta(t, 3, gone.Seconds(), 0.001)
+	require.Len(t, s.hlsUnits(u, m), 925)
+
+	_, m, text = s.playlistOf(u + "&gaps=skip")
+	require.Len(t, m.Segments, 37)
+	require.True(t, m.Segments[10].Discontinuity, text)
+	require.Equal(t, 2, strings.Count(text, "DISCONTINUITY\n"))
+	require.NotContains(t, text, "GAP")
+}
+
+func TestHLSOfWhatIsUnknownHasNoGap(t *testing.T) {
+	f := makeFootage(t, footageOptions{})
+	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
+	(&footage{inits: f.inits, frags: append(append([]stored{}, f.frags[:10]...), f.frags[13:]...)}).on(r1)
+	f.on(r2)
+	s := newSite(t, nil, r1, r2)
+	r2.freeze(true)
+	defer r2.freeze(false)
+	resp, m, text := s.playlistOf(s.hlsURL(frameNS(0), clipEnd))
+	require.Equal(t, "r2", resp.Header.Get(headerUnknown))
+	require.NotContains(t, text, "EXT-X-GAP")
+	require.Len(t, m.Segments, 37)
+	require.True(t, m.Segments[10].Discontinuity)
+	require.WithinDuration(t, time.Unix(0, frameNS(325)), *m.Segments[10].DateTime, time.Millisecond)
+}
+
+func TestLiveHLSOnlyGrows(t *testing.T) {
+	f := makeFootage(t, footageOptions{})
+	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
+	c := newMovedClock(frameNS(250))
+	part := func(from, to int) *footage { return &footage{inits: f.inits, frags: f.frags[from:to]} }
+	part(0, 9).on(r1)
+	part(0, 8).on(r2)
+	s := newSite(t, withClock(c), r1, r2)
+	live := s.base + "/v1/cameras/gate/live/index.m3u8"
+	_, m, text := s.playlistOf(live)
+	require.False(t, m.Endlist)
+	require.Nil(t, m.PlaylistType, text)
+	require.Len(t, m.Segments, 9)
+	first := m.MediaSequence
+	require.EqualValues(t, clipStart/1e9, first)
+	require.Len(t, s.hlsUnits(live, m), 225)
+
+	// Nobody has said to have number 9 yet, when 10 is there already.
+	part(10, 12).on(r1)
+	c.skip(500 * time.Millisecond)
+	_, m, _ = s.playlistOf(live)
+	require.Len(t, m.Segments, 9)
+	part(8, 10).on(r2)
+	c.skip(500 * time.Millisecond)
+	_, m, text = s.playlistOf(live)
+	require.Len(t, m.Segments, 12, text)
+	require.NotContains(t, text, "DISCONTINUITY\n")
+
+	// Now 12 is lost. It is a gap after a while, and stays one.
+	part(13, 14).on(r1)
+	c.skip(time.Second)
+	_, m, _ = s.playlistOf(live)
+	require.Len(t, m.Segments, 12)
+	c.skip(settleFor)
+	_, m, text = s.playlistOf(live)
+	require.Len(t, m.Segments, 14)
+	require.True(t, m.Segments[12].Gap, text)
+	part(12, 14).on(r2)
+	c.skip(time.Second)
+	_, again, _ := s.playlistOf(live)
+	require.Equal(t, m, again)
+
+	// The window moves on.
+	part(14, 40).on(r1)
+	c.skip(26 * time.Second)
+	_, m, text = s.playlistOf(live)
+	require.GreaterOrEqual(t, len(m.Segments), 30)
+	require.LessOrEqual(t, len(m.Segments), 31)
+	require.Equal(t, first+40, m.MediaSequence+len(m.Segments))
+	require.Equal(t, time.Unix(0, frameNS(25*(m.MediaSequence-first))).UTC().Truncate(time.Millisecond), m.Segments[0].DateTime.UTC())
+	require.NotContains(t, text, "DISCONTINUITY\n")
+
+	other := newSite(t, withClock(c), r1, r2)
+	_, n, _ := other.playlistOf(other.base + "/v1/cameras/gate/live/index.m3u8")
+	require.GreaterOrEqual(t, n.MediaSequence+len(n.Segments), m.MediaSequence+len(m.Segments), "numbers do not go back on another node")
+
+	resp, body, err := s.get(live + "?_HLS_msn=minus")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusBadRequest, resp.StatusCode, "%s", body)
+}
+
+func TestLiveHLSHoldsBackARequestForWhatIsNext(t *testing.T) {
+	f := makeFootage(t, footageOptions{})
+	r1 := newFake(t, "r1")
+	(&footage{inits: f.inits, frags: f.frags[:20]}).on(r1)
+	s := newSite(t, withClock(newMovedClock(frameNS(510))), r1)
+	live := s.base + "/v1/cameras/gate/live/index.m3u8"
+	_, m, _ := s.playlistOf(live)
+	next := m.MediaSequence + len(m.Segments)
+	type answer struct {
+		m *m3u8.Media
+		b string
+	}
+	got := make(chan answer, 1)
+	go func() {
+		resp, err := s.http.Get(live + "?_HLS_msn=" + strconv.Itoa(next))
+		if err != nil {
+			got <- answer{nil, err.Error()}
+			return
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		pl, err := m3u8.Unmarshal(b)
+		if err != nil {
+			got <- answer{nil, err.Error()}
+			return
+		}
+		got <- answer{pl.(*m3u8.Media), string(b)}
+	}()
+	_, asked := r1.counts()
+	require.Eventually(t, func() bool { _, n := r1.counts(); return n >= asked+2 }, 5*time.Second, 10*time.Millisecond)
+	require.Empty(t, got)
+	(&footage{inits: f.inits, frags: f.frags[20:21]}).on(r1)
+	a := <-got
+	require.NotNil(t, a.m, a.b)
+	require.Equal(t, next+1, a.m.MediaSequence+len(a.m.Segments))
+}
+
+func TestGrowingHLSKeepsWhatItSaid(t *testing.T) {
+	f := makeFootage(t, footageOptions{})
+	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
+	c := newMovedClock(frameNS(250))
+	(&footage{inits: f.inits, frags: f.frags[:9]}).on(r1, r2)
+	s := newSite(t, withClock(c), r1, r2)
+	u := s.hlsURL(frameNS(30), 0)
+	_, m, text := s.playlistOf(u)
+	require.Equal(t, m3u8.MediaPlaylistTypeEvent, *m.PlaylistType, text)
+	require.False(t, m.Endlist)
+	require.Zero(t, m.MediaSequence)
+	require.Len(t, m.Segments, 8)
+	(&footage{inits: f.inits, frags: f.frags[9:30]}).on(r2)
+	c.skip(20 * time.Second)
+	_, more, _ := s.playlistOf(u)
+	require.Len(t, more.Segments, 29)
+	require.Equal(t, m.Segments, more.Segments[:8])
+	require.Len(t, s.hlsUnits(u, more), 29*25)
+
+	// With an end that is not reached yet, it grows, too, and then ends.
+	(&footage{inits: f.inits, frags: f.frags[30:32]}).on(r1)
+	u = s.hlsURL(frameNS(30), frameNS(820))
+	c.skip(3 * time.Second)
+	_, m, _ = s.playlistOf(u)
+	require.False(t, m.Endlist)
+	(&footage{inits: f.inits, frags: f.frags[32:33]}).on(r1)
+	_, m, _ = s.playlistOf(u)
+	require.True(t, m.Endlist)
+	require.Len(t, m.Segments, 32)
+}
+
+func TestHLSSegmentsSurviveRecorders(t *testing.T) {
+	f := makeFootage(t, footageOptions{})
+	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
+	f.on(r1, r2)
+	s := newSite(t, nil, r1, r2)
+	u := s.hlsURL(frameNS(0), clipEnd)
+	_, m, _ := s.playlistOf(u)
+	for kind, fails := range readFailures {
+		if strings.Contains(kind, "dies") {
+			continue
+		}
+		r1.script(func(_ int, frag stored, out readStream) error { return fails(r1, frag, out) })
+		s.segments = newCache[segmentKey, []byte](hlsMediaBytes)
+		require.Len(t, s.hlsUnits(u, m), clipFrames, kind)
+	}
+	r1.kill()
+	s.segments = newCache[segmentKey, []byte](hlsMediaBytes)
+	require.Len(t, s.hlsUnits(u, m), clipFrames)
+}
+
+func TestHLSSegmentsAreImmutable(t *testing.T) {
+	f := makeFootage(t, footageOptions{audio: true})
+	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
+	f.on(r1, r2)
+	s := newSite(t, nil, r1, r2)
+	u := s.hlsURL(frameNS(0), clipEnd)
+	_, m, _ := s.playlistOf(u)
+	base, err := url.Parse(u)
+	require.NoError(t, err)
+	seg, err := base.Parse(m.Segments[3].URI)
+	require.NoError(t, err)
+	resp, body, err := s.get(seg.String())
+	require.NoError(t, err)
+	tag := resp.Header.Get("ETag")
+	require.Equal(t, `"`+base64.RawURLEncoding.EncodeToString(f.frags[3].ref.Hash[:])+`"`, tag)
+	reads, _ := r1.counts()
+	resp, _, err = s.get(seg.String(), "If-None-Match", tag)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusNotModified, resp.StatusCode)
+	again, _ := r1.counts()
+	require.Equal(t, reads, again)
+	resp, part, err := s.get(seg.String(), "Range", "bytes=100-199")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusPartialContent, resp.StatusCode)
+	require.Equal(t, body[100:200], part)
+	resp, _, err = s.do(http.MethodHead, seg.String())
+	require.NoError(t, err)
+	require.EqualValues(t, len(body), resp.ContentLength)
+
+	// What no recorder has any more is said so at once.
+	name := appendSegmentName(nil, &hlsItem{hash: media.Hash{1}, first: 3, startNS: clipStart, windowNS: clipStart})
+	gone := seg.String()[:strings.LastIndex(seg.String(), "/")+1] + string(name)
+	began := time.Now()
+	resp, body, err = s.get(gone)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusNotFound, resp.StatusCode)
+	require.Contains(t, string(body), problemGone)
+	require.Less(t, time.Since(began), s.o.Deadlines.Patience/2)
+	for _, bad := range []string{"x.m4s", "1.2.3.4.m4s", "0.-5.0." + strings.Repeat("A", 43) + ".m4s", "../../../x"} {
+		resp, _, err = s.get(seg.String()[:strings.LastIndex(seg.String(), "/")+1] + bad)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusNotFound, resp.StatusCode, bad)
+	}
+}
+
+func TestHLSAnswersBadRequests(t *testing.T) {
+	f := makeFootage(t, footageOptions{})
+	r1 := newFake(t, "r1")
+	f.on(r1)
+	s := newSite(t, withClock(newMovedClock(clipStart+int64(20*365*24)*int64(time.Hour))), r1)
+	for query, want := range map[string]string{
+		"":                          problemTime,
+		"start=yesterday&end=today": problemTime,
+		"start=2026-03-01T12:00:00Z&end=2026-03-01T11:00:00Z":           problemRange,
+		"start=2026-03-01T12:00:00Z&end=2036-03-01T12:00:00Z":           problemLong,
+		"start=2026-03-01T12:00:00Z":                                    problemLong,
+		"start=2026-04-01T12:00:00Z&end=2026-04-01T13:00:00Z":           problemEmpty,
+		"start=2026-03-01T12:00:00Z&end=2026-03-01T12:01:00Z&gaps=both": "",
+		"start=2100-03-01T12:00:00Z&end=2100-03-01T12:01:00Z":           problemFuture,
+		"start=2026-03-01T12:00:00Z&end=2026-03-01T12:01:00Z&speed=2":   "",
+	} {
+		resp, body, err := s.get(s.base + "/v1/cameras/gate/index.m3u8?" + query)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, resp.StatusCode, 400, query)
+		require.Less(t, resp.StatusCode, 500, query)
+		require.Equal(t, "application/problem+json", resp.Header.Get("Content-Type"), query)
+		require.Contains(t, string(body), want, query)
+	}
+	for _, path := range []string{"/v1/cameras/none/index.m3u8?start=2026-03-01T12:00:00Z", "/v1/cameras/none/live/index.m3u8"} {
+		resp, body, err := s.get(s.base + path)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusNotFound, resp.StatusCode)
+		require.Contains(t, string(body), problemCamera)
+	}
+	resp, body, err := s.get(s.base + "/v1/cameras/gate/live/index.m3u8")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusNotFound, resp.StatusCode)
+	require.Contains(t, string(body), `"before"`)
 }

@@ -58,7 +58,7 @@ func (s *Service) followed(key followKey) *follow {
 	defer s.followMu.Unlock()
 	f, ok := s.follows.get(key)
 	if !ok {
-		f = &follow{key: key, list: hlsList{skipGaps: key.skipGaps}}
+		f = &follow{key: key, list: hlsList{skipGaps: key.skipGaps, live: key.fromNS == 0}}
 		s.follows.put(key, f, 4096)
 	}
 	return f

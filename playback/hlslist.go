@@ -33,6 +33,7 @@ type hlsList struct {
 	dropped, droppedBreaks int64
 
 	skipGaps bool
+	live     bool     // it begins with a fragment
 	skipNext bool     // the next gap
 	last     *hlsItem // the last fragment, also where it was taken away
 	lastAt   hlsItem
@@ -131,6 +132,9 @@ func intern[T comparable](list *[]T, v T) uint32 {
 
 // addGap shows a stretch that nobody has as segments that are not to be loaded (RFC 8216bis 4.4.4.7).
 func (l *hlsList) addGap(hole stretch, target time.Duration) {
+	if l.live && l.last == nil {
+		return
+	}
 	l.gaps++
 	if l.skipGaps || l.skipNext {
 		l.skipNext = false
