@@ -98,6 +98,7 @@ func (s *Service) register(api huma.API) {
 	})
 	s.registerLocks(api, errs)
 	s.registerHLS(api, errs)
+	s.registerSnapshots(api, errs)
 	responses := errs(400, 404, 416, 500, 503)
 	responses["200"] = &huma.Response{
 		Description: "The recording. Duet-Start is the capture time at presentation time 0. Duet-Gaps counts the stretches that are missing, " +

@@ -96,6 +96,10 @@ type Options struct {
 	// Signer signs the manifests of exports; nil: they have none.
 	Signer *evidence.Signer
 
+	// FFmpeg is the program that makes pictures. Empty: it is looked for in PATH when the
+	// Service is made; NoFFmpeg: do without.
+	FFmpeg string
+
 	// Clock is the machine's when nil.
 	Clock clock.Clock
 	Log   zerolog.Logger

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/duet-video/duet/internal/clock"
 	"github.com/duet-video/duet/internal/media"
@@ -33,6 +34,10 @@ type Service struct {
 	segments  *cache[segmentKey, []byte]
 	followMu  sync.Mutex
 	follows   *cache[followKey, *follow]
+	jpegs     *cache[jpegKey, *snapshotJPEG]
+	decoding  *semaphore.Weighted
+	ffmpeg    string // empty: there is none, and noFFmpeg says why
+	noFFmpeg  string
 	m         *metrics
 	every     *node.Every
 	// answering is held for reading by each request under way.
@@ -66,6 +71,11 @@ func New(o Options) (*Service, error) {
 	s.hlsInits = newCache[media.Hash, *hlsInit](hlsInitBytes)
 	s.segments = newCache[segmentKey, []byte](hlsMediaBytes)
 	s.follows = newCache[followKey, *follow](followBytes)
+	s.jpegs = newCache[jpegKey, *snapshotJPEG](snapshotBytes)
+	s.decoding = semaphore.NewWeighted(decodersAtOnce)
+	if s.ffmpeg, err = findFFmpeg(o.FFmpeg); err != nil {
+		s.noFFmpeg = err.Error()
+	}
 	s.reader = &reader{
 		pool: s.pool, clock: s.clock, d: o.Deadlines, maxBytes: o.Limits.FragmentBytes,
 		inits: newCache[media.Hash, []byte](initCacheBytes), m: s.m, trouble: s.trouble,

@@ -20,6 +20,8 @@ const (
 	problemMethod = "urn:duet:problem:method-not-allowed"
 	problemGone   = "urn:duet:problem:footage-gone"
 	problemOption = "urn:duet:problem:option-unknown"
+	problemBusy   = "urn:duet:problem:busy"
+	problemFFmpeg = "urn:duet:problem:ffmpeg-missing"
 	problemCodec  = "urn:duet:problem:codec-not-playable"
 
 	problemLock      = "urn:duet:problem:lock-unknown"
