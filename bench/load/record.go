@@ -127,6 +127,13 @@ func (o *RecordOptions) run(ctx context.Context, p Point, s system) (*Recording,
 	if err := s.start(ctx, b); err != nil {
 		return nil, err
 	}
+	if p.Readers > 0 {
+		rd, err := b.startReaders(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		defer rd.procs.stop()
+	}
 	if err := sleep(ctx, o.Warm); err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ type RecordReport struct {
 	Runs       []Recording `json:"runs"`
 }
 
-// Lossless reports whether duet lost nothing.
+// Lossless implements Report.
 func (r *RecordReport) Lossless() error {
 	for i := range r.Runs {
 		if m := &r.Runs[i]; m.System == "duet" && !m.lossless() {
@@ -27,27 +27,16 @@ func (r *RecordReport) Lossless() error {
 	return nil
 }
 
-// points returns the loads in the order in which they were measured, each once.
 func (r *RecordReport) points() []Point {
-	var out []Point
-	seen := map[Point]bool{}
-	for i := range r.Runs {
-		if p := r.Runs[i].Point; !seen[p] {
-			seen[p] = true
-			out = append(out, p)
-		}
-	}
-	return out
+	return distinct(r.Runs, func(m *Recording) Point { return m.Point })
 }
 
 // systems returns the names of those that were measured at a load.
 func (r *RecordReport) systems(p Point) []string {
 	var out []string
-	seen := map[string]bool{}
-	for i := range r.Runs {
-		if m := &r.Runs[i]; m.Point == p && !seen[m.System] {
-			seen[m.System] = true
-			out = append(out, m.System)
+	for _, name := range distinct(r.Runs, func(m *Recording) string { return m.System }) {
+		if len(r.of(p, name)) > 0 {
+			out = append(out, name)
 		}
 	}
 	return out
@@ -65,20 +54,10 @@ func (r *RecordReport) of(p Point, name string) []Recording {
 
 // ratio returns duet's processor time over a peer's, round by round.
 func (r *RecordReport) ratio(p Point, peer string) Spread {
-	theirs := map[int]float64{}
-	for _, m := range r.of(p, peer) {
-		theirs[m.Round] = m.Cores
-	}
-	var v []float64
-	for _, m := range r.of(p, "duet") {
-		if c := theirs[m.Round]; c > 0 {
-			v = append(v, m.Cores/c)
-		}
-	}
-	return spread(v)
+	return ratios(r.of(p, "duet"), r.of(p, peer), func(m *Recording) (int, float64) { return m.Round, m.Cores })
 }
 
-// Tables returns what a person reads, as Markdown.
+// Tables implements Report.
 func (r *RecordReport) Tables() string {
 	t := table{head: []string{"load", "system", "cores", "least … most", "proxy", "recorders", "cores per Gbit/s", "duet : it", "memory", "reads and writes /s", "switches /s", "lost"}}
 	for _, p := range r.points() {

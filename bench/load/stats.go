@@ -36,3 +36,33 @@ func over[T any](list []T, f func(*T) float64) Spread {
 	}
 	return spread(v)
 }
+
+// distinct returns the keys of a list in its order, each once.
+func distinct[T any, K comparable](list []T, key func(*T) K) []K {
+	var out []K
+	seen := map[K]bool{}
+	for i := range list {
+		if k := key(&list[i]); !seen[k] {
+			seen[k] = true
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// ratios returns the spread of ours over theirs, round by round: what changes from round
+// to round changes both.
+func ratios[T any](ours, theirs []T, figure func(*T) (round int, value float64)) Spread {
+	at := map[int]float64{}
+	for i := range theirs {
+		round, v := figure(&theirs[i])
+		at[round] = v
+	}
+	var v []float64
+	for i := range ours {
+		if round, mine := figure(&ours[i]); at[round] > 0 {
+			v = append(v, mine/at[round])
+		}
+	}
+	return spread(v)
+}

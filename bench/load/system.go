@@ -45,6 +45,8 @@ type duet struct {
 	http    string // of the proxy
 	nodes   []string
 	seconds int // of the log
+	// proxyOnly starts no recorder.
+	proxyOnly bool
 }
 
 func (*duet) name() string { return "duet" }
@@ -92,12 +94,18 @@ func (d *duet) start(ctx context.Context, b *bed) error {
 		return d.procs.start(b.dir, as, b.o.Exe, role, "-c", config, "--name", name, "--log-level", "warn")
 	}
 	for i := range b.p.Recorders {
+		if d.proxyOnly {
+			break
+		}
 		if err := node("recorder", fmt.Sprintf("r%d", i+1), fmt.Sprintf("recorder %d", i+1)); err != nil {
 			return err
 		}
 	}
 	if err := node("proxy", "p1", "proxy"); err != nil {
 		return err
+	}
+	if d.proxyOnly {
+		return d.procs.wait(ctx, readyLimit, "duet pulls every camera", func() error { return pulled(ctx, b, 1) })
 	}
 	return d.procs.wait(ctx, readyLimit, "duet records every camera twice", func() error {
 		m, err := scrape(ctx, d.http)

@@ -11,15 +11,15 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/textproto"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/duet-video/duet/bench/source"
 )
 
 const (
@@ -47,12 +47,6 @@ func pass(ctx context.Context, camera string, sinks []string) error {
 	if err != nil {
 		return err
 	}
-	in, err := dial(ctx, u.Host)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	defer context.AfterFunc(ctx, func() { _ = in.Close() })()
 	var out []net.Conn
 	for _, s := range sinks {
 		conn, err := dial(ctx, s)
@@ -66,10 +60,13 @@ func pass(ctx context.Context, camera string, sinks []string) error {
 		}
 		out = append(out, conn)
 	}
-	r := bufio.NewReaderSize(in, readSize)
-	if err := play(in, r, camera); err != nil {
+	r := bufio.NewReaderSize(nil, readSize)
+	in, err := source.Play(ctx, camera, r)
+	if err != nil {
 		return err
 	}
+	defer in.Close()
+	defer context.AfterFunc(ctx, func() { _ = in.Close() })()
 	buf := make([]byte, readSize)
 	n := copy(buf, buffered(r))
 	for {
@@ -92,36 +89,6 @@ func buffered(r *bufio.Reader) []byte {
 func dial(ctx context.Context, addr string) (net.Conn, error) {
 	d := net.Dialer{Timeout: dialTimeout}
 	return d.DialContext(ctx, "tcp", addr)
-}
-
-// play asks for the first track of a camera, interleaved (RFC 2326 10.12).
-func play(w io.Writer, r *bufio.Reader, camera string) error {
-	for i, req := range []string{
-		"DESCRIBE " + camera + " RTSP/1.0\r\nAccept: application/sdp\r\n",
-		"SETUP " + camera + "/trackID=0 RTSP/1.0\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n",
-		"PLAY " + camera + " RTSP/1.0\r\nSession: 1\r\n",
-	} {
-		if _, err := fmt.Fprintf(w, "%sCSeq: %d\r\n\r\n", req, i+1); err != nil {
-			return err
-		}
-		t := textproto.NewReader(r)
-		line, err := t.ReadLine()
-		if err != nil {
-			return err
-		}
-		if !strings.HasPrefix(line, "RTSP/1.0 200") {
-			return errors.New(line)
-		}
-		h, err := t.ReadMIMEHeader()
-		if err != nil {
-			return err
-		}
-		n, _ := strconv.ParseInt(h.Get("Content-Length"), 10, 32)
-		if _, err := io.CopyN(io.Discard, r, n); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Sink writes what relays send into DIR/CAMERA.bin, until ctx ends. It closes the listener.

@@ -108,17 +108,8 @@ func (s *Source) serve(conn *net.TCPConn) error {
 
 // readRequest skips what a client sends of RTCP.
 func readRequest(r *bufio.Reader) (*request, error) {
-	for {
-		b, err := r.Peek(4)
-		if err != nil {
-			return nil, err
-		}
-		if b[0] != '$' {
-			break
-		}
-		if _, err := r.Discard(interleaved + int(b[2])<<8 + int(b[3])); err != nil {
-			return nil, err
-		}
+	if err := skipMedia(r); err != nil {
+		return nil, err
 	}
 	t := textproto.NewReader(r)
 	line, err := t.ReadLine()

@@ -17,6 +17,7 @@ import (
 // benchCmd are the works of duet bench.
 type benchCmd struct {
 	Record benchRecordCmd `cmd:"" help:"Cameras, each pulled once and recorded twice: processor time, memory, losses, time until durable."`
+	Live   benchLiveCmd   `cmd:"" help:"Cameras and live readers: processor time, added latency, losses."`
 }
 
 // benchFlags are shared by all works.
@@ -75,20 +76,56 @@ func (c *benchRecordCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	p := load.Point{Cameras: c.N, Mbit: c.Mbit, Codec: c.Codec, Recorders: 2}
-	ro := load.RecordOptions{Options: o, Points: []load.Point{p}, LogSeconds: c.Log, NoRelay: c.NoRelay, Durable: 5 * time.Second}
-	for _, v := range c.Vary {
-		more, err := vary(p, v)
-		if err != nil {
-			return err
-		}
-		ro.Points = append(ro.Points, more...)
+	points, err := loads(load.Point{Cameras: c.N, Mbit: c.Mbit, Codec: c.Codec, Recorders: 2}, c.Vary)
+	if err != nil {
+		return err
 	}
+	ro := load.RecordOptions{Options: o, Points: points, LogSeconds: c.Log, NoRelay: c.NoRelay, Durable: 5 * time.Second}
 	rep, err := load.Record(a.ctx, &ro)
 	if err != nil {
 		return err
 	}
 	return finish(a, &c.benchFlags, rep)
+}
+
+type benchLiveCmd struct {
+	N       int      `short:"n" default:"64" help:"How many cameras (${default})."`
+	Readers int      `short:"k" default:"2" help:"How many readers each has (${default})."`
+	Mbit    float64  `default:"4" help:"What each sends, in Mbit/s (${default})."`
+	Codec   string   `default:"h264" help:"What they send: h264, h264b (with B-frames), h265 (${default})."`
+	Vary    []string `sep:"none" placeholder:"WHAT=A,B" help:"Measure more loads, in which one thing is different: n=16,32 readers=1,8 mbit=1,8 codec=h265. Repeatable."`
+	Log     int      `name:"log-seconds" default:"5" help:"What duet's proxy keeps in memory, in seconds (${default})."`
+	benchFlags
+}
+
+// Run measures and reports.
+func (c *benchLiveCmd) Run(a *app) error {
+	o, err := c.options(a)
+	if err != nil {
+		return err
+	}
+	points, err := loads(load.Point{Cameras: c.N, Mbit: c.Mbit, Codec: c.Codec, Recorders: 2, Readers: c.Readers}, c.Vary)
+	if err != nil {
+		return err
+	}
+	rep, err := load.Live(a.ctx, &load.LiveOptions{Options: o, Points: points, LogSeconds: c.Log})
+	if err != nil {
+		return err
+	}
+	return finish(a, &c.benchFlags, rep)
+}
+
+// loads returns p, and the loads that differ from it.
+func loads(p load.Point, differ []string) ([]load.Point, error) {
+	out := []load.Point{p}
+	for _, v := range differ {
+		more, err := vary(p, v)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, more...)
+	}
+	return out, nil
 }
 
 // vary returns the loads that "n=25,50" asks for.

@@ -1,12 +1,18 @@
 package main
 
-import "github.com/duet-video/duet/bench/load"
+import (
+	"os"
+	"strings"
+
+	"github.com/duet-video/duet/bench/load"
+)
 
 // benchRoleCmd are the processes that duet bench starts beside nodes.
 type benchRoleCmd struct {
 	Cameras benchCamerasCmd `cmd:"" help:"Cameras that cost little."`
 	Relay   benchRelayCmd   `cmd:"" help:"Pass the bytes of cameras on to sinks."`
 	Sink    benchSinkCmd    `cmd:"" help:"Write what a relay sends to files."`
+	Readers benchReadersCmd `cmd:"" help:"Read live streams and tell what came."`
 }
 
 type benchCamerasCmd struct {
@@ -38,3 +44,18 @@ type benchSinkCmd struct {
 
 // Run writes files until it is told to end.
 func (c *benchSinkCmd) Run(a *app) error { return load.SinkRole(a.ctx, c.Listen, c.Data) }
+
+type benchReadersCmd struct {
+	Urls      string `required:"" type:"existingfile" help:"File with a URL in each line."`
+	Control   string `required:"" help:"Address of an HTTP server that tells what was read."`
+	Reordered bool   `help:"The cameras send B-frames."`
+}
+
+// Run reads until it is told to end.
+func (c *benchReadersCmd) Run(a *app) error {
+	b, err := os.ReadFile(c.Urls)
+	if err != nil {
+		return err
+	}
+	return load.ReadersRole(a.ctx, strings.Fields(string(b)), c.Control, c.Reordered)
+}
