@@ -18,8 +18,10 @@ type Source struct {
 	Spans []Span
 	// Damaged are stretches of which its copy is damaged.
 	Damaged []Stretch
-	// Unknown: the recorder did not answer; it may hold anything.
-	Unknown bool
+	// Unknown: the recorder did not answer, or not for all that it has; it may hold
+	// anything that starts before UnknownBeforeNS; 0: anything.
+	Unknown         bool
+	UnknownBeforeNS int64
 }
 
 // Query says what a timeline is asked for. All times are Unix ns.
@@ -84,10 +86,13 @@ func Timeline(sources []Source, q Query) Result {
 		return Result{FutureNS: q.EndNS}
 	}
 	runs := union(sources)
-	t := timeline{q: q, runs: runs, res: Result{FutureNS: future(runs, q)}}
+	t := timeline{q: q, runs: runs, knownNS: math.MinInt64, res: Result{FutureNS: future(runs, q)}}
 	for _, s := range sources {
 		if s.Unknown {
-			t.silent = append(t.silent, s.Name)
+			if s.UnknownBeforeNS == 0 {
+				s.UnknownBeforeNS = math.MaxInt64
+			}
+			t.silent = append(t.silent, silence{s.Name, s.UnknownBeforeNS})
 		}
 	}
 	t.spans()
@@ -115,8 +120,38 @@ func future(runs []run, q Query) int64 {
 type timeline struct {
 	q      Query
 	runs   []run
-	silent []string // who did not answer
-	res    Result
+	silent []silence
+	// knownNS is up to where the hole at hand is unknown.
+	knownNS int64
+	res     Result
+}
+
+// silence is a recorder that may have anything that starts before untilNS.
+type silence struct {
+	name    string
+	untilNS int64
+}
+
+// Doubt says who may have footage of [fromNS, toNS) that they have not told of: in order,
+// without a hole, up to where all is told. untilNS[i] is up to where recorder names[i] is
+// silent.
+func Doubt(fromNS, toNS int64, names []string, untilNS []int64) []UnknownStretch {
+	var out []UnknownStretch
+	for fromNS < toNS {
+		end := toNS
+		var who []string
+		for i, until := range untilNS {
+			if until > fromNS {
+				who, end = append(who, names[i]), min(end, until)
+			}
+		}
+		if len(who) == 0 {
+			break
+		}
+		out = append(out, UnknownStretch{StartNS: fromNS, EndNS: end, Recorders: who})
+		fromNS = end
+	}
+	return out
 }
 
 // spans takes over what is held within the range.
@@ -159,11 +194,17 @@ func (t *timeline) holes() {
 // hole reports [from, to), which nobody holds and which ends at next; from is
 // math.MinInt64 where no footage is older.
 func (t *timeline) hole(from, to int64, next *run) {
-	if len(t.silent) > 0 {
-		if from, to, ok := t.clip(from, to); ok {
-			t.res.Unknown = append(t.res.Unknown, UnknownStretch{StartNS: from, EndNS: to, Recorders: t.silent})
+	if start, end, ok := t.clip(from, to); ok && len(t.silent) > 0 {
+		names, until := make([]string, len(t.silent)), make([]int64, len(t.silent))
+		for i, s := range t.silent {
+			names[i], until[i] = s.name, s.untilNS
 		}
-		return
+		doubt := Doubt(start, end, names, until)
+		t.res.Unknown = append(t.res.Unknown, doubt...)
+		if n := len(doubt); n > 0 {
+			t.knownNS = doubt[n-1].EndNS // what is behind is a gap all the same
+			defer func() { t.knownNS = math.MinInt64 }()
+		}
 	}
 	oldest := from == math.MinInt64
 	switch {
@@ -239,6 +280,6 @@ func (t *timeline) gap(from, to int64, cause media.Cause) {
 
 // clip returns the part of [from, to) that is asked for and past.
 func (t *timeline) clip(from, to int64) (int64, int64, bool) {
-	from, to = max(from, t.q.StartNS), min(to, t.res.FutureNS)
+	from, to = max(from, t.q.StartNS, t.knownNS), min(to, t.res.FutureNS)
 	return from, to, from < to
 }

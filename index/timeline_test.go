@@ -139,6 +139,15 @@ func TestTimelineSaysWhoHoldsWhatAndWhyTheRestIsMissing(t *testing.T) {
 			q:    Query{StartNS: -5, EndNS: 80, NowNS: 70, LiveNS: 65},
 			want: "0-20 e0 r1\n40-60 e0 r1\n-5-0 unknown r2+r3\n20-40 unknown r2+r3\n60-70 unknown r2+r3\nfuture 70\n",
 		},
+		"one has not told all of what is older": {
+			sources: []Source{
+				{Name: "r1", Spans: []Span{stretchOf(0, 0, 10), stretchOf(0, 20, 30)}},
+				{Name: "r2", Unknown: true, UnknownBeforeNS: t0 + 30*second},
+				{Name: "r3", Unknown: true, UnknownBeforeNS: t0 + 25*second},
+			},
+			q:    Query{StartNS: -5, EndNS: 80, NowNS: 70, LiveNS: 75},
+			want: "0-20 e0 r1\n40-60 e0 r1\n30-40 gap recorders_behind\n60-70 gap connection_lost\n-5-0 unknown r2+r3\n20-25 unknown r2+r3\n25-30 unknown r2\nfuture 70\n",
+		},
 		"nothing was ever recorded": {
 			sources: []Source{{Name: "r1"}},
 			q:       Query{StartNS: 0, EndNS: 60, NowNS: 50, LiveNS: 40},
@@ -207,6 +216,9 @@ func TestEveryInstantIsASpanOrAGapOrUnknownOrStillToCome(t *testing.T) {
 		sources := drawSources(t, honest)
 		ns := func(what string) int64 { return t0 + rapid.Int64Range(-20, 120).Draw(t, what)*second/2 }
 		q := Query{StartNS: ns("start"), EndNS: ns("end"), NowNS: ns("now"), LiveNS: ns("live")}
+		for i := range sources {
+			sources[i].UnknownBeforeNS = rapid.SampledFrom([]int64{0, ns("told since")}).Draw(t, "since")
+		}
 		res := Timeline(sources, q)
 		for at := q.StartNS; at < q.EndNS; at += second / 4 {
 			var spans, others int

@@ -15,10 +15,12 @@ type answer[T any] struct {
 	value T
 }
 
-// silence is a recorder that said nothing, and why.
+// silence is a recorder that said nothing, or nothing of what starts before untilNS (0: of
+// nothing at all), and why.
 type silence struct {
-	peer *peer
-	err  error
+	peer    *peer
+	err     error
+	untilNS int64
 }
 
 var errSkipped = errors.New("did not answer the last probe")
@@ -78,7 +80,7 @@ func ask[T any](ctx context.Context, deadline time.Duration, who []*peer, f func
 		case r := <-results:
 			running--
 			if r.err != nil {
-				silent = append(silent, silence{r.peer, r.err})
+				silent = append(silent, silence{r.peer, r.err, 0})
 				continue
 			}
 			got = append(got, r.answer)
@@ -94,7 +96,7 @@ func ask[T any](ctx context.Context, deadline time.Duration, who []*peer, f func
 		if v := p.view(); v.Err != nil {
 			err = fmt.Errorf("%w: %w", errSkipped, v.Err)
 		}
-		silent = append(silent, silence{p, err})
+		silent = append(silent, silence{p, err, 0})
 	}
 	return got, silent
 }

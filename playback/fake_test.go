@@ -106,7 +106,10 @@ type fakeRecorder struct {
 	inits  map[media.Hash][]byte
 	status *nodepb.RecorderStatus
 	reads  int // Read calls so far
-	asked  int // Fragments and Spans calls so far
+	// lacking says which disks cannot be asked, for what starts before lackingNS.
+	lacking   string
+	lackingNS int64
+	asked     int // Fragments and Spans calls so far
 	// onRead, if set, answers a Read in place of the default; n counts from 1.
 	onRead func(n int, frag stored, out grpc.ServerStreamingServer[nodepb.ReadReply]) error
 	// onList, if set, runs before each part of a listing; an error ends it.
@@ -232,7 +235,7 @@ func (f *fakeRecorder) overlapping(camera string, start, end int64) []stored {
 func (f *fakeRecorder) Fragments(r *nodepb.FragmentsRequest, out grpc.ServerStreamingServer[nodepb.FragmentsReply]) error {
 	frags := f.overlapping(r.Camera, r.StartNs, r.EndNs)
 	f.mu.Lock()
-	onList, call := f.onList, f.asked
+	onList, call, lacking, lackingNS := f.onList, f.asked, f.lacking, f.lackingNS
 	f.mu.Unlock()
 	for part := 0; len(frags) > 0 || part == 0; part++ {
 		if onList != nil {
@@ -242,6 +245,9 @@ func (f *fakeRecorder) Fragments(r *nodepb.FragmentsRequest, out grpc.ServerStre
 		}
 		n := min(f.part, len(frags))
 		reply := &nodepb.FragmentsReply{}
+		if part == 0 {
+			reply.Lacking, reply.LackingBeforeNs = lacking, lackingNS
+		}
 		for _, s := range frags[:n] {
 			reply.Fragments = append(reply.Fragments, toProto(&s.ref))
 		}
@@ -278,6 +284,7 @@ func (f *fakeRecorder) Spans(_ context.Context, r *nodepb.SpansRequest) (*nodepb
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	reply.Lacking, reply.LackingBeforeNs = f.lacking, f.lackingNS
 	for _, l := range f.locks.Active(r.Camera) {
 		reply.Locks = append(reply.Locks, l.ToProto())
 	}
@@ -354,7 +361,7 @@ func (f *fakeRecorder) Init(_ context.Context, r *nodepb.InitRequest) (*nodepb.I
 
 func (f *fakeRecorder) Verify(r *nodepb.FragmentsRequest, out grpc.ServerStreamingServer[nodepb.VerifyReply]) error {
 	for _, s := range f.overlapping(r.Camera, r.StartNs, r.EndNs) {
-		reply := &nodepb.VerifyReply{Fragment: toProto(&s.ref)}
+		reply := &nodepb.VerifyReply{Fragment: toProto(&s.ref), Segment: "gate/1.mp4", At: int64(s.ref.First), Path: "/data/" + f.name}
 		if s.data == nil {
 			reply.Error = "read: input/output error"
 		} else {

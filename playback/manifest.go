@@ -1,6 +1,7 @@
 package playback
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/duet-video/duet/index"
 	"github.com/duet-video/duet/internal/evidence"
 	"github.com/duet-video/duet/internal/media"
 )
@@ -32,7 +34,7 @@ type made struct {
 // the manifest is remembered for a while, and after a restart of this node it is made
 // anew for the time in the tag that the client has. If that does not give the same tag,
 // the client learns that the file is another one.
-func (s *Service) addManifest(v *virtual, ifRange string) error {
+func (s *Service) addManifest(ctx context.Context, v *virtual, ifRange string) error {
 	if s.o.Signer == nil {
 		return nil
 	}
@@ -42,7 +44,7 @@ func (s *Service) addManifest(v *virtual, ifRange string) error {
 	switch age := time.Duration(0); {
 	case ok && m.tag == ifRange:
 	case ifRange != "" && strings.HasPrefix(ifRange, `"`+content+"."):
-		if again, err := s.makeManifest(v, content, whenOf(ifRange)); err == nil && again.tag == ifRange {
+		if again, err := s.makeManifest(ctx, v, content, whenOf(ifRange)); err == nil && again.tag == ifRange {
 			m = again
 			break
 		}
@@ -55,7 +57,7 @@ func (s *Service) addManifest(v *virtual, ifRange string) error {
 			break
 		}
 		var err error
-		if m, err = s.makeManifest(v, content, now); err != nil {
+		if m, err = s.makeManifest(ctx, v, content, now); err != nil {
 			return err
 		}
 		s.manifests.replace(content, m, int64(len(v.sections))*192+1<<16)
@@ -78,8 +80,8 @@ func whenOf(tag string) time.Time {
 	return time.Unix(n, 0).UTC()
 }
 
-func (s *Service) makeManifest(v *virtual, content string, when time.Time) (*made, error) {
-	head, rows := s.manifestOf(v, when)
+func (s *Service) makeManifest(ctx context.Context, v *virtual, content string, when time.Time) (*made, error) {
+	head, rows := s.manifestOf(ctx, v, when)
 	p := v.plan // and nothing else of v, which has footage in memory
 	box, err := evidence.NewBox(head, len(rows), func(i int, f *evidence.Fragment) { rows[i].tell(p, f) }, s.o.Signer)
 	if err != nil {
@@ -91,12 +93,12 @@ func (s *Service) makeManifest(v *virtual, content string, when time.Time) (*mad
 }
 
 // manifestOf returns what the manifest says, and what its fragments are.
-func (s *Service) manifestOf(v *virtual, when time.Time) (*evidence.Head, []row) {
+func (s *Service) manifestOf(ctx context.Context, v *virtual, when time.Time) (*evidence.Head, []row) {
 	p := v.plan
 	h := &evidence.Head{
 		Software: "duet " + s.o.Version, Node: s.o.Name, Made: when,
 		Camera: p.camera, From: utc(p.fromNS), To: utc(p.toNS), Start: utc(v.startNS), End: utc(v.endNS),
-		Gaps: stretches(p.gaps), Unknown: stretches(p.unknown), Silent: p.silentNames(),
+		Gaps: s.gapsWithCauses(ctx, p), Unknown: unknowns(p), Silent: p.silentNames(),
 		Dropped: p.dropped, Conflicts: p.conflicts, BaseNS: v.baseNS,
 		Header: evidence.Header{Size: int64(len(v.header)), Sum: sha256.Sum256(v.header), Fragment: -1},
 		Units:  []evidence.Unit{},
@@ -170,10 +172,60 @@ func (r *row) tell(p *plan, f *evidence.Fragment) {
 
 func utc(ns int64) time.Time { return time.Unix(0, ns).UTC() }
 
-func stretches(in []stretch) []evidence.Stretch {
-	out := make([]evidence.Stretch, len(in))
-	for i, g := range in {
-		out[i] = evidence.Stretch{Start: utc(g.startNS), End: utc(g.endNS)}
+func between(startNS, endNS int64) evidence.Stretch {
+	return evidence.Stretch{Start: utc(startNS), End: utc(endNS)}
+}
+
+func unknowns(p *plan) []evidence.Unknown {
+	out := make([]evidence.Unknown, len(p.unknown))
+	for i, u := range p.unknown {
+		out[i] = evidence.Unknown{Stretch: between(u.startNS, u.endNS), Recorders: p.doubts[i]}
+	}
+	return out
+}
+
+// gapsWithCauses returns the gaps of a plan, cut where their cause changes, with what the
+// timeline says of each.
+func (s *Service) gapsWithCauses(ctx context.Context, p *plan) []evidence.Gap {
+	if len(p.gaps) == 0 {
+		return []evidence.Gap{}
+	}
+	now := s.clock.Now()
+	live, open := s.liveness(p.camera, now)
+	sources, _, _ := s.spans(ctx, p.camera, stretch{p.fromNS, p.toNS})
+	res := index.Timeline(sources, index.Query{
+		StartNS: p.fromNS, EndNS: p.toNS, NowNS: now.UnixNano(), LiveNS: live, OpenCause: open,
+	})
+	return explain(p.gaps, res.Gaps)
+}
+
+// explain cuts gaps where the cause changes. A little more or less at their ends does not
+// matter: where footage ends, listing and timeline differ by an access unit.
+func explain(gaps []stretch, causes []index.Gap) []evidence.Gap {
+	const little = int64(time.Second)
+	out := make([]evidence.Gap, 0, len(gaps))
+	for _, g := range gaps {
+		at := g.startNS
+		put := func(to int64, cause media.Cause) {
+			if at < to {
+				out = append(out, evidence.Gap{Stretch: between(at, to), Cause: cause})
+				at = to
+			}
+		}
+		for _, c := range causes {
+			if c.EndNS <= at || c.StartNS >= g.endNS {
+				continue
+			}
+			if c.StartNS > at+little {
+				put(c.StartNS, "")
+			}
+			to := min(c.EndNS, g.endNS)
+			if to > g.endNS-little {
+				to = g.endNS
+			}
+			put(to, c.Cause)
+		}
+		put(g.endNS, "")
 	}
 	return out
 }

@@ -7,13 +7,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/duet-video/duet/index"
 	"github.com/duet-video/duet/internal/evidence"
+	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/pki"
 )
 
@@ -206,4 +209,55 @@ func TestPlayersIgnoreTheManifest(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, a)
 	require.Equal(t, b, a)
+}
+
+func TestManifestSaysWhyFootageIsMissingAndWhoMayHaveIt(t *testing.T) {
+	dir := t.TempDir()
+	_, err := pki.EnsureCA(dir)
+	require.NoError(t, err)
+	require.NoError(t, pki.IssueSigner(dir, "v1"))
+	k, err := pki.LoadSigner(dir, "v1")
+	require.NoError(t, err)
+	f := makeFootage(t, footageOptions{})
+	f.frags = slices.Delete(f.frags, 5, 8)
+	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
+	f.on(r1, r2)
+	s := newSite(t, func(o *Options) { o.Name, o.Signer = "v1", &evidence.Signer{Cert: k.Cert, Key: k.Key} }, r1, r2)
+	ca := filepath.Join(dir, "ca.crt")
+	from, to := frameNS(103), frameNS(333)
+	holeStart, holeEnd := frameNS(5*25), frameNS(8*25)
+	_, body := s.export(from, to)
+	rep := prove(t, body, ca)
+	require.True(t, rep.OK(), "%+v", rep)
+	gap := func(cause media.Cause, from, to int64) evidence.Gap {
+		return evidence.Gap{Stretch: between(from, to), Cause: cause}
+	}
+	require.Equal(t, []evidence.Gap{gap(media.CauseBehind, holeStart, holeEnd)}, rep.Manifest.Gaps)
+	require.Empty(t, rep.Manifest.Unknown)
+
+	// r2 has not told all that it has of the first half of the hole.
+	r2.mu.Lock()
+	r2.lacking, r2.lackingNS = "the index is being made anew", frameNS(6*25)
+	r2.mu.Unlock()
+	_, body = s.export(from, to)
+	rep = prove(t, body, ca)
+	require.True(t, rep.OK(), "%+v", rep)
+	require.Equal(t, []evidence.Unknown{{Stretch: between(holeStart, frameNS(6*25)), Recorders: []string{"r2"}}}, rep.Manifest.Unknown)
+	require.Equal(t, []evidence.Gap{gap(media.CauseBehind, frameNS(6*25), holeEnd)}, rep.Manifest.Gaps)
+	require.Equal(t, []string{"r2"}, rep.Manifest.Silent)
+}
+
+func TestGapsAreCutWhereTheirCauseChanges(t *testing.T) {
+	s := int64(time.Second)
+	gaps := []stretch{{0, 10 * s}, {20 * s, 30 * s}, {50 * s, 60 * s}}
+	causes := []index.Gap{
+		{StartNS: -5 * s, EndNS: 4 * s, Cause: media.CauseRetention},
+		{StartNS: 4*s + 1000, EndNS: 10*s - 1000, Cause: media.CauseStart},
+		{StartNS: 20*s + 1000, EndNS: 25 * s, Cause: media.CauseDamaged},
+	}
+	got := ""
+	for _, g := range explain(gaps, causes) {
+		got += fmt.Sprintf("%.0f-%.0f %s\n", float64(g.Start.UnixNano())/1e9, float64(g.End.UnixNano())/1e9, g.Cause)
+	}
+	require.Equal(t, "0-4 retention\n4-10 not_started\n20-25 damaged\n25-30 \n50-60 \n", got)
 }

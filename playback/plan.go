@@ -1,6 +1,7 @@
 package playback
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,9 +58,10 @@ type plan struct {
 	inits          []media.Hash
 	initHolders    []uint64
 	// gaps are what nobody has and everybody was asked for; unknown is what those who
-	// answered do not have, while others did not answer.
+	// answered do not have, while others, doubts[i] of unknown[i], did not answer.
 	gaps    []stretch
 	unknown []stretch
+	doubts  [][]string
 	// silent names the recorders behind unknown, and why they said nothing.
 	silent map[string]error
 	// dropped and conflicts count fragments that are not shown: of a second session at
@@ -226,25 +228,39 @@ func (p *planner) finish(silent []silence, failed map[*peer]*index.SourceError, 
 		p.missing = append(p.missing, stretch{p.coveredNS, p.toNS})
 	}
 	for _, m := range p.missing {
-		doubt := false
-		for _, s := range silent {
-			p.silent[s.peer.Name] = s.err
-			doubt = true
-		}
-		for r, err := range failed {
-			if err.AfterNS < m.endNS {
-				p.silent[r.Name] = err.Err
-				doubt = true
-			}
-		}
-		if doubt {
-			p.unknown = append(p.unknown, m)
-		} else {
-			p.gaps = append(p.gaps, m)
-		}
+		p.judge(m, silent, failed)
 	}
 	p.cutLead()
 	return &p.plan, nil
+}
+
+// judge says whether what is missing is a gap, or unknown.
+func (p *planner) judge(m stretch, silent []silence, failed map[*peer]*index.SourceError) {
+	var names []string
+	var until []int64
+	why := map[string]error{}
+	doubt := func(name string, untilNS int64, err error) {
+		names, until, why[name] = append(names, name), append(until, untilNS), err
+	}
+	for _, s := range silent {
+		doubt(s.peer.Name, cmp.Or(s.untilNS, math.MaxInt64), s.err)
+	}
+	for r, err := range failed {
+		if err.AfterNS < m.endNS {
+			doubt(r.Name, math.MaxInt64, err.Err)
+		}
+	}
+	for _, u := range index.Doubt(m.startNS, m.endNS, names, until) {
+		slices.Sort(u.Recorders)
+		for _, name := range u.Recorders {
+			p.silent[name] = why[name]
+		}
+		p.unknown, p.doubts = append(p.unknown, stretch{u.StartNS, u.EndNS}), append(p.doubts, u.Recorders)
+		m.startNS = u.EndNS
+	}
+	if m.startNS < m.endNS {
+		p.gaps = append(p.gaps, m)
+	}
 }
 
 // cutLead drops the fragments before the range that have nothing to do with it.

@@ -120,7 +120,7 @@ func TestPlanIsWhatTheRangeNeedsAndSaysWhatIsMissing(t *testing.T) {
 			}
 			var silent []silence
 			if c.silent {
-				silent = []silence{{peers[1], errSkipped}}
+				silent = []silence{{peers[1], errSkipped, 0}}
 			}
 			live := c.live * 1e9
 			if live == 0 {

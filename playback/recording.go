@@ -49,7 +49,7 @@ func (s *Service) recording(ctx context.Context, in *rangeInput, ifRange string)
 	}
 	v, err := s.makeVirtual(ctx, p)
 	if err == nil {
-		err = s.addManifest(v, ifRange)
+		err = s.addManifest(ctx, v, ifRange)
 	}
 	switch {
 	case errors.Is(err, errEmpty):

@@ -31,8 +31,10 @@ type refStream struct {
 	stream grpc.ServerStreamingClient[nodepb.FragmentsReply]
 	batch  []*nodepb.Fragment
 	ended  bool // the stream is at its end
-	// lacking says which disks of the recorder could not be asked.
-	lacking string
+	// lacking says which disks of the recorder could not be asked, for what starts before
+	// lackingNS; 0: for anything.
+	lacking   string
+	lackingNS int64
 
 	last     index.Ref // the last one that was given
 	any      bool      // last is set
@@ -81,7 +83,7 @@ func (s *refStream) recv() error {
 	}
 	s.batch = reply.GetFragments()
 	if reply.GetLacking() != "" {
-		s.lacking = reply.GetLacking()
+		s.lacking, s.lackingNS = reply.GetLacking(), reply.GetLackingBeforeNs()
 	}
 	return nil
 }
@@ -200,7 +202,7 @@ func (p *pool) list(ctx context.Context, camera string, startNS, endNS int64) *l
 	for _, a := range got {
 		l.streams = append(l.streams, a.value)
 		if a.value.lacking != "" {
-			l.silent = append(l.silent, silence{a.peer, fmt.Errorf("%w: %s", errLacking, a.value.lacking)})
+			l.silent = append(l.silent, silence{a.peer, fmt.Errorf("%w: %s", errLacking, a.value.lacking), a.value.lackingNS})
 		}
 	}
 	return l

@@ -143,13 +143,14 @@ func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]ind
 		repaired []*nodepb.Stretch
 		damaged  []index.Stretch
 		lacking  bool
+		before   int64
 	}
 	got, silent := ask(ctx, s.o.Deadlines.Answer, s.pool.holders(camera), func(ctx context.Context, p *peer) (said, error) {
 		var v said
 		err := p.call(ctx, func(ctx context.Context) error {
 			reply, err := p.recorder.Spans(ctx, &nodepb.SpansRequest{Camera: camera, StartNs: span.startNS, EndNs: span.endNS}, grpc.WaitForReady(true))
 			if err == nil {
-				v.lacking = reply.GetLacking() != ""
+				v.lacking, v.before = reply.GetLacking() != "", reply.GetLackingBeforeNs()
 				v.spans, err = spansFromProto(reply.GetSpans())
 			}
 			if err == nil {
@@ -166,8 +167,8 @@ func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]ind
 	out := make([]index.Source, 0, len(got)+len(silent))
 	for _, a := range got {
 		out = append(out, index.Source{Name: a.peer.Name, Spans: a.value.spans, Damaged: a.value.damaged})
-		if a.value.lacking { // another disk of it may have more
-			out = append(out, index.Source{Name: a.peer.Name, Unknown: true})
+		if a.value.lacking { // another disk of it may have more, or its index is being made anew
+			out = append(out, index.Source{Name: a.peer.Name, Unknown: true, UnknownBeforeNS: a.value.before})
 		}
 		locks, _ = locks.With(a.value.locks...)
 		for _, x := range a.value.repaired {

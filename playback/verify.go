@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,10 +67,42 @@ type VerifyProblem struct {
 	Epoch  string    `json:"epoch"`
 	First  uint64    `json:"first_offset"`
 	What   string    `json:"what"`
+	// Copies are where the copies are, those that are not as they should be first.
+	Copies []VerifyPlace `json:"copies"`
+}
+
+// VerifyPlace is where a recorder has a fragment.
+type VerifyPlace struct {
+	Recorder string `json:"recorder"`
+	// File is the segment: its data directory, and its name below it. Empty: the recorder,
+	// one of an earlier version, did not say.
+	File string `json:"file,omitempty"`
+	// Offset is where the fragment begins in the file, in bytes.
+	Offset int64 `json:"offset"`
+	// Bad: this copy is not what the index there says.
+	Bad bool `json:"bad,omitempty"`
+}
+
+func (p *VerifyPlace) String() string {
+	if p.File == "" {
+		return p.Recorder
+	}
+	return fmt.Sprintf("%s %s at byte %d", p.Recorder, p.File, p.Offset)
 }
 
 func (p *VerifyProblem) String() string {
-	return fmt.Sprintf("camera %s, %s, fragment %s+%d: %s", p.Camera, at(p.Time.UnixNano()), p.Epoch, p.First, p.What)
+	s := fmt.Sprintf("camera %s, %s, fragment %s+%d: %s", p.Camera, at(p.Time.UnixNano()), p.Epoch, p.First, p.What)
+	for i := range p.Copies {
+		sep := ", "
+		if i == 0 {
+			sep = " ("
+		}
+		s += sep + p.Copies[i].String()
+	}
+	if len(p.Copies) > 0 {
+		s += ")"
+	}
+	return s
 }
 
 const (
@@ -234,15 +268,18 @@ func (v *verifier) compare(group []*verifySource) {
 	whole, unreadable, mismatch := 0, 0, 0
 	var hash media.Hash
 	var why string
+	var bad []*verifySource
 	for _, s := range group {
 		found := s.reply.GetFoundHash()
 		switch {
 		case len(found) == 0:
 			unreadable++
+			bad = append(bad, s)
 			why = fmt.Sprintf("%s cannot read it: %s", s.peer.Name, s.reply.GetError())
 			continue
 		case string(found) != string(s.ref.Hash[:]):
 			mismatch++
+			bad = append(bad, s)
 			why = fmt.Sprintf("on %s the file hashes to %.12x…, the index says %.12x…", s.peer.Name, found, s.ref.Hash[:])
 		case s.ref.End < end:
 			// Shorter: cut off where its proxy ended. The merge takes the longer one.
@@ -268,7 +305,24 @@ func (v *verifier) compare(group []*verifySource) {
 	if why != "" && len(v.Problems) < verifyProblems {
 		r := &group[0].ref
 		v.Problems = append(v.Problems, VerifyProblem{
-			Camera: v.Camera, Time: time.Unix(0, r.StartNS).UTC(), Epoch: r.Epoch.String(), First: r.First, What: why,
+			Camera: v.Camera, Time: time.Unix(0, r.StartNS).UTC(), Epoch: r.Epoch.String(), First: r.First, What: why, Copies: placesOf(group, bad),
 		})
 	}
+}
+
+// placesOf says where the copies of a fragment are, the bad ones first.
+func placesOf(group, bad []*verifySource) []VerifyPlace {
+	var first, rest []VerifyPlace
+	for _, s := range group {
+		p := VerifyPlace{Recorder: s.peer.Name, Offset: s.reply.GetAt(), Bad: slices.Contains(bad, s)}
+		if seg := s.reply.GetSegment(); seg != "" {
+			p.File = path.Join(s.reply.GetPath(), seg)
+		}
+		if p.Bad {
+			first = append(first, p)
+			continue
+		}
+		rest = append(rest, p)
+	}
+	return append(first, rest...)
 }

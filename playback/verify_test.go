@@ -3,6 +3,7 @@ package playback
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -60,6 +61,9 @@ func TestVerifyComparesFilesIndexesAndCopies(t *testing.T) {
 	require.EqualValues(t, 1, v.Unreadable)
 	require.Len(t, v.Problems, 3)
 	require.Contains(t, v.Problems[0].String(), "on r2 the file hashes to")
+	require.Contains(t, v.Problems[0].String(), fmt.Sprintf("(r2 /data/r2/gate/1.mp4 at byte %d, r1 /data/r1/gate/1.mp4 at byte", v.Problems[0].First),
+		"the bad copy is named first, with its file")
+	require.Equal(t, []bool{true, false}, []bool{v.Problems[1].Copies[0].Bad, v.Problems[1].Copies[1].Bad})
 	require.True(t, v.Done)
 	require.Positive(t, calls)
 }

@@ -323,7 +323,7 @@ func (s *server) Verify(q *nodepb.FragmentsRequest, out grpc.ServerStreamingServ
 // verify checks one fragment. Below LevelHash the hash that is found is the one that the
 // index has.
 func (s *server) verify(v *volume, ref *index.Ref, level string) *nodepb.VerifyReply {
-	reply := &nodepb.VerifyReply{Fragment: fragmentOf(&ref.Info)}
+	reply := &nodepb.VerifyReply{Fragment: fragmentOf(&ref.Info), Segment: ref.Segment, At: ref.At, Path: v.place.Dir}
 	if level != LevelHash {
 		if why := v.archive.looksWhole(ref, level); why != "" {
 			v.scrub.suspect(ref)

@@ -7,10 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/duet-video/duet/internal/config"
 	"github.com/duet-video/duet/internal/evidence"
+	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/pki"
 )
 
@@ -74,6 +76,21 @@ func verifyFile(ctx context.Context, name string, roots *x509.CertPool, progress
 	return r, nil
 }
 
+func because(c media.Cause) string {
+	if c == "" {
+		return ""
+	}
+	return ", cause: " + string(c)
+}
+
+// silentOf returns those of the stretch; manifests of earlier builds name them together only.
+func silentOf(own, all []string) []string {
+	if len(own) > 0 {
+		return own
+	}
+	return all
+}
+
 func printFile(w io.Writer, name string, r *evidence.Report) {
 	m := r.Manifest
 	const form = "2006-01-02T15:04:05.000Z07:00"
@@ -94,10 +111,10 @@ func printFile(w io.Writer, name string, r *evidence.Report) {
 	}
 	line("  fragments  %d equal to what was recorded, %d trimmed to the range, of %d", r.Whole, r.Trimmed, len(m.Fragments))
 	for _, g := range m.Gaps {
-		line("  gap        %s … %s", g.Start.UTC().Format(form), g.End.UTC().Format(form))
+		line("  gap        %s … %s%s", g.Start.UTC().Format(form), g.End.UTC().Format(form), because(g.Cause))
 	}
 	for _, g := range m.Unknown {
-		line("  unknown    %s … %s (did not answer: %v)", g.Start.UTC().Format(form), g.End.UTC().Format(form), m.Silent)
+		line("  unknown    %s … %s (did not answer: %s)", g.Start.UTC().Format(form), g.End.UTC().Format(form), strings.Join(silentOf(g.Recorders, m.Silent), ", "))
 	}
 	problems := make([]fmt.Stringer, len(r.Problems))
 	for i := range r.Problems {

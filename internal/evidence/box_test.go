@@ -23,7 +23,7 @@ func sample(t testing.TB) (*Box, []Fragment) {
 			StartNS: int64(i), EndNS: int64(i + 1), WindowNS: 3, Source: 2, Recorders: 3, Trimmed: i == 0, Sum: media.Hash{9},
 		})
 	}
-	h := &Head{Camera: "gate", Node: "v1", Made: time.Unix(1, 0).UTC(), Gaps: []Stretch{}, Header: Header{Size: 100, Fragment: -1}}
+	h := &Head{Camera: "gate", Node: "v1", Made: time.Unix(1, 0).UTC(), Gaps: []Gap{}, Header: Header{Size: 100, Fragment: -1}}
 	b, err := NewBox(h, len(rows), func(i int, f *Fragment) { *f = rows[i] }, &Signer{Cert: []byte("certificate"), Key: key})
 	require.NoError(t, err)
 	return b, rows

@@ -23,8 +23,8 @@ type Head struct {
 	End   time.Time `json:"end"`
 	// Gaps are stretches of the range that no recorder has. Unknown are those that no
 	// recorder which answered has, while those in Silent did not answer.
-	Gaps    []Stretch `json:"gaps"`
-	Unknown []Stretch `json:"unknown"`
+	Gaps    []Gap     `json:"gaps"`
+	Unknown []Unknown `json:"unknown"`
 	Silent  []string  `json:"silent,omitempty"`
 	// Dropped and Conflicts count fragments that are not shown: of a second session of
 	// the camera at the same time, and of copies that disagree.
@@ -47,6 +47,19 @@ type Head struct {
 type Stretch struct {
 	Start time.Time `json:"start"`
 	End   time.Time `json:"end"`
+}
+
+// Gap is a stretch that no recorder has.
+type Gap struct {
+	Stretch
+	// Cause as in the timeline, when the manifest was made; empty: it was not known.
+	Cause media.Cause `json:"cause,omitempty"`
+}
+
+// Unknown is a stretch of which these recorders, which did not answer, may have something.
+type Unknown struct {
+	Stretch
+	Recorders []string `json:"recorders,omitempty"`
 }
 
 // Header is the start of the file: ftyp and moov, and where the header describes the

@@ -286,15 +286,23 @@ const holeNS = int64(time.Second)
 // holes checks that whatever is missing between the fragments is declared.
 func (v *verifier) holes() {
 	m := v.m
+	said := make([]Stretch, 0, len(m.Gaps)+len(m.Unknown))
+	for i := range m.Gaps {
+		said = append(said, m.Gaps[i].Stretch)
+	}
+	for i := range m.Unknown {
+		said = append(said, m.Unknown[i].Stretch)
+	}
+	slices.SortFunc(said, func(a, b Stretch) int { return a.Start.Compare(b.Start) })
 	declared := func(from, to int64) bool {
-		for _, list := range [][]Stretch{m.Gaps, m.Unknown} {
-			for _, s := range list {
-				if s.Start.UnixNano() <= from+holeNS && s.End.UnixNano() >= to-holeNS {
-					return true
-				}
+		// What is missing may be declared in parts that follow each other.
+		at := from
+		for _, s := range said {
+			if s.Start.UnixNano() <= at+holeNS {
+				at = max(at, s.End.UnixNano())
 			}
 		}
-		return false
+		return at >= to-holeNS
 	}
 	covered := m.From.UnixNano()
 	order := make([]int, len(m.Fragments)) // one that is in the header only is the last

@@ -440,6 +440,7 @@ type Disk struct {
 	Id            string                 `protobuf:"bytes,30,opt,name=id,proto3" json:"id,omitempty"`                                       // of the data directory, for as long as it exists
 	Generation    string                 `protobuf:"bytes,31,opt,name=generation,proto3" json:"generation,omitempty"`                       // another one: the directory was begun anew, what it had is lost
 	Scrub         *Scrub                 `protobuf:"bytes,40,opt,name=scrub,proto3" json:"scrub,omitempty"`
+	Adoption      *Adoption              `protobuf:"bytes,41,opt,name=adoption,proto3" json:"adoption,omitempty"` // absent: the index names all that is there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -540,6 +541,13 @@ func (x *Disk) GetGeneration() string {
 func (x *Disk) GetScrub() *Scrub {
 	if x != nil {
 		return x.Scrub
+	}
+	return nil
+}
+
+func (x *Disk) GetAdoption() *Adoption {
+	if x != nil {
+		return x.Adoption
 	}
 	return nil
 }
@@ -1102,11 +1110,12 @@ func (x *Fragment) GetMaxNs() int64 {
 }
 
 type FragmentsReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Fragments     []*Fragment            `protobuf:"bytes,1,rep,name=fragments,proto3" json:"fragments,omitempty"`
-	Lacking       string                 `protobuf:"bytes,20,opt,name=lacking,proto3" json:"lacking,omitempty"` // in the first reply: which disks could not be asked, and may hold more
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Fragments       []*Fragment            `protobuf:"bytes,1,rep,name=fragments,proto3" json:"fragments,omitempty"`
+	Lacking         string                 `protobuf:"bytes,20,opt,name=lacking,proto3" json:"lacking,omitempty"`                                           // in the first reply: which disks could not be asked, and may hold more
+	LackingBeforeNs int64                  `protobuf:"varint,21,opt,name=lacking_before_ns,json=lackingBeforeNs,proto3" json:"lacking_before_ns,omitempty"` // what they may hold more starts before it; 0: at any time
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *FragmentsReply) Reset() {
@@ -1151,6 +1160,13 @@ func (x *FragmentsReply) GetLacking() string {
 		return x.Lacking
 	}
 	return ""
+}
+
+func (x *FragmentsReply) GetLackingBeforeNs() int64 {
+	if x != nil {
+		return x.LackingBeforeNs
+	}
+	return 0
 }
 
 type SpansRequest struct {
@@ -1306,14 +1322,15 @@ func (x *Span) GetSinceNs() int64 {
 }
 
 type SpansReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Spans         []*Span                `protobuf:"bytes,1,rep,name=spans,proto3" json:"spans,omitempty"`
-	Damaged       []*Stretch             `protobuf:"bytes,30,rep,name=damaged,proto3" json:"damaged,omitempty"`  // of what it holds, the copy here is damaged
-	Locks         []*Lock                `protobuf:"bytes,15,rep,name=locks,proto3" json:"locks,omitempty"`      // in force, and overlapping [start, end)
-	Lacking       string                 `protobuf:"bytes,20,opt,name=lacking,proto3" json:"lacking,omitempty"`  // which disks could not be asked, and may hold more
-	Repaired      []*Stretch             `protobuf:"bytes,2,rep,name=repaired,proto3" json:"repaired,omitempty"` // what was copied from another recorder, in order
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Spans           []*Span                `protobuf:"bytes,1,rep,name=spans,proto3" json:"spans,omitempty"`
+	Damaged         []*Stretch             `protobuf:"bytes,30,rep,name=damaged,proto3" json:"damaged,omitempty"`                                           // of what it holds, the copy here is damaged
+	Locks           []*Lock                `protobuf:"bytes,15,rep,name=locks,proto3" json:"locks,omitempty"`                                               // in force, and overlapping [start, end)
+	Lacking         string                 `protobuf:"bytes,20,opt,name=lacking,proto3" json:"lacking,omitempty"`                                           // which disks could not be asked, and may hold more
+	LackingBeforeNs int64                  `protobuf:"varint,21,opt,name=lacking_before_ns,json=lackingBeforeNs,proto3" json:"lacking_before_ns,omitempty"` // what they may hold more starts before it; 0: at any time
+	Repaired        []*Stretch             `protobuf:"bytes,2,rep,name=repaired,proto3" json:"repaired,omitempty"`                                          // what was copied from another recorder, in order
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *SpansReply) Reset() {
@@ -1372,6 +1389,13 @@ func (x *SpansReply) GetLacking() string {
 		return x.Lacking
 	}
 	return ""
+}
+
+func (x *SpansReply) GetLackingBeforeNs() int64 {
+	if x != nil {
+		return x.LackingBeforeNs
+	}
+	return 0
 }
 
 func (x *SpansReply) GetRepaired() []*Stretch {
@@ -1602,6 +1626,9 @@ type VerifyReply struct {
 	Fragment      *Fragment              `protobuf:"bytes,1,opt,name=fragment,proto3" json:"fragment,omitempty"`
 	FoundHash     []byte                 `protobuf:"bytes,2,opt,name=found_hash,json=foundHash,proto3" json:"found_hash,omitempty"` // empty: not readable
 	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	Segment       string                 `protobuf:"bytes,4,opt,name=segment,proto3" json:"segment,omitempty"` // the file, below the data directory, which is path
+	At            int64                  `protobuf:"varint,5,opt,name=at,proto3" json:"at,omitempty"`          // where the fragment begins in it, in bytes
+	Path          string                 `protobuf:"bytes,6,opt,name=path,proto3" json:"path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1653,6 +1680,27 @@ func (x *VerifyReply) GetFoundHash() []byte {
 func (x *VerifyReply) GetError() string {
 	if x != nil {
 		return x.Error
+	}
+	return ""
+}
+
+func (x *VerifyReply) GetSegment() string {
+	if x != nil {
+		return x.Segment
+	}
+	return ""
+}
+
+func (x *VerifyReply) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *VerifyReply) GetPath() string {
+	if x != nil {
+		return x.Path
 	}
 	return ""
 }
@@ -2574,6 +2622,100 @@ func (x *Damaged) GetPath() string {
 	return ""
 }
 
+// Adoption is how far a disk is with making its index anew from the media. It records and
+// serves meanwhile.
+type Adoption struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	SinceNs        int64                  `protobuf:"varint,1,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`
+	Segments       uint64                 `protobuf:"varint,2,opt,name=segments,proto3" json:"segments,omitempty"` // files that are to be named; 0: they are being counted
+	SegmentsDone   uint64                 `protobuf:"varint,3,opt,name=segments_done,json=segmentsDone,proto3" json:"segments_done,omitempty"`
+	Bytes          uint64                 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	BytesDone      uint64                 `protobuf:"varint,5,opt,name=bytes_done,json=bytesDone,proto3" json:"bytes_done,omitempty"`
+	CompleteFromNs int64                  `protobuf:"varint,6,opt,name=complete_from_ns,json=completeFromNs,proto3" json:"complete_from_ns,omitempty"` // all that starts there or later is named; capture time, Unix ns; 0: nothing is yet
+	RemainingNs    int64                  `protobuf:"varint,7,opt,name=remaining_ns,json=remainingNs,proto3" json:"remaining_ns,omitempty"`            // how long the rest takes at this rate; 0: not known
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Adoption) Reset() {
+	*x = Adoption{}
+	mi := &file_internal_nodepb_node_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Adoption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Adoption) ProtoMessage() {}
+
+func (x *Adoption) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_nodepb_node_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Adoption.ProtoReflect.Descriptor instead.
+func (*Adoption) Descriptor() ([]byte, []int) {
+	return file_internal_nodepb_node_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Adoption) GetSinceNs() int64 {
+	if x != nil {
+		return x.SinceNs
+	}
+	return 0
+}
+
+func (x *Adoption) GetSegments() uint64 {
+	if x != nil {
+		return x.Segments
+	}
+	return 0
+}
+
+func (x *Adoption) GetSegmentsDone() uint64 {
+	if x != nil {
+		return x.SegmentsDone
+	}
+	return 0
+}
+
+func (x *Adoption) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Adoption) GetBytesDone() uint64 {
+	if x != nil {
+		return x.BytesDone
+	}
+	return 0
+}
+
+func (x *Adoption) GetCompleteFromNs() int64 {
+	if x != nil {
+		return x.CompleteFromNs
+	}
+	return 0
+}
+
+func (x *Adoption) GetRemainingNs() int64 {
+	if x != nil {
+		return x.RemainingNs
+	}
+	return 0
+}
+
 var File_internal_nodepb_node_proto protoreflect.FileDescriptor
 
 const file_internal_nodepb_node_proto_rawDesc = "" +
@@ -2614,7 +2756,7 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\foffsets_lost\x18\n" +
 	" \x01(\x04R\voffsetsLost\x12\x16\n" +
 	"\x06linked\x18\v \x01(\bR\x06linked\x121\n" +
-	"\x06repair\x18\x14 \x01(\v2\x19.duet.node.v1.RepairStateR\x06repair\"\xb4\x02\n" +
+	"\x06repair\x18\x14 \x01(\v2\x19.duet.node.v1.RepairStateR\x06repair\"\xe8\x02\n" +
 	"\x04Disk\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12%\n" +
@@ -2630,7 +2772,8 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x1f \x01(\tR\n" +
 	"generation\x12)\n" +
-	"\x05scrub\x18( \x01(\v2\x13.duet.node.v1.ScrubR\x05scrub\"\xbc\x01\n" +
+	"\x05scrub\x18( \x01(\v2\x13.duet.node.v1.ScrubR\x05scrub\x122\n" +
+	"\badoption\x18) \x01(\v2\x16.duet.node.v1.AdoptionR\badoption\"\xbc\x01\n" +
 	"\vProxyStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x1d\n" +
@@ -2687,10 +2830,11 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x05since\x18\v \x01(\tR\x05since\x12\x19\n" +
 	"\bsince_ns\x18\f \x01(\x03R\asinceNs\x12\x15\n" +
 	"\x06min_ns\x18\r \x01(\x03R\x05minNs\x12\x15\n" +
-	"\x06max_ns\x18\x0e \x01(\x03R\x05maxNs\"`\n" +
+	"\x06max_ns\x18\x0e \x01(\x03R\x05maxNs\"\x8c\x01\n" +
 	"\x0eFragmentsReply\x124\n" +
 	"\tfragments\x18\x01 \x03(\v2\x16.duet.node.v1.FragmentR\tfragments\x12\x18\n" +
-	"\alacking\x18\x14 \x01(\tR\alacking\"X\n" +
+	"\alacking\x18\x14 \x01(\tR\alacking\x12*\n" +
+	"\x11lacking_before_ns\x18\x15 \x01(\x03R\x0flackingBeforeNs\"X\n" +
 	"\fSpansRequest\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x19\n" +
 	"\bstart_ns\x18\x02 \x01(\x03R\astartNs\x12\x15\n" +
@@ -2702,13 +2846,14 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\bstart_ns\x18\x04 \x01(\x03R\astartNs\x12\x15\n" +
 	"\x06end_ns\x18\x05 \x01(\x03R\x05endNs\x12\x14\n" +
 	"\x05since\x18\x06 \x01(\tR\x05since\x12\x19\n" +
-	"\bsince_ns\x18\a \x01(\x03R\asinceNs\"\xde\x01\n" +
+	"\bsince_ns\x18\a \x01(\x03R\asinceNs\"\x8a\x02\n" +
 	"\n" +
 	"SpansReply\x12(\n" +
 	"\x05spans\x18\x01 \x03(\v2\x12.duet.node.v1.SpanR\x05spans\x12/\n" +
 	"\adamaged\x18\x1e \x03(\v2\x15.duet.node.v1.StretchR\adamaged\x12(\n" +
 	"\x05locks\x18\x0f \x03(\v2\x12.duet.node.v1.LockR\x05locks\x12\x18\n" +
-	"\alacking\x18\x14 \x01(\tR\alacking\x121\n" +
+	"\alacking\x18\x14 \x01(\tR\alacking\x12*\n" +
+	"\x11lacking_before_ns\x18\x15 \x01(\x03R\x0flackingBeforeNs\x121\n" +
 	"\brepaired\x18\x02 \x03(\v2\x15.duet.node.v1.StretchR\brepaired\"\x80\x01\n" +
 	"\vReadRequest\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x14\n" +
@@ -2722,12 +2867,15 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\"\x1f\n" +
 	"\tInitReply\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"v\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\xb4\x01\n" +
 	"\vVerifyReply\x122\n" +
 	"\bfragment\x18\x01 \x01(\v2\x16.duet.node.v1.FragmentR\bfragment\x12\x1d\n" +
 	"\n" +
 	"found_hash\x18\x02 \x01(\fR\tfoundHash\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error\"\xe9\x01\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12\x18\n" +
+	"\asegment\x18\x04 \x01(\tR\asegment\x12\x0e\n" +
+	"\x02at\x18\x05 \x01(\x03R\x02at\x12\x12\n" +
+	"\x04path\x18\x06 \x01(\tR\x04path\"\xe9\x01\n" +
 	"\x04Lock\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06camera\x18\x02 \x01(\tR\x06camera\x12\x19\n" +
@@ -2809,7 +2957,16 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x03why\x18\t \x01(\tR\x03why\x12 \n" +
 	"\vquarantined\x18\n" +
 	" \x01(\bR\vquarantined\x12\x12\n" +
-	"\x04path\x18\v \x01(\tR\x04path2\x82\x05\n" +
+	"\x04path\x18\v \x01(\tR\x04path\"\xe8\x01\n" +
+	"\bAdoption\x12\x19\n" +
+	"\bsince_ns\x18\x01 \x01(\x03R\asinceNs\x12\x1a\n" +
+	"\bsegments\x18\x02 \x01(\x04R\bsegments\x12#\n" +
+	"\rsegments_done\x18\x03 \x01(\x04R\fsegmentsDone\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x1d\n" +
+	"\n" +
+	"bytes_done\x18\x05 \x01(\x04R\tbytesDone\x12(\n" +
+	"\x10complete_from_ns\x18\x06 \x01(\x03R\x0ecompleteFromNs\x12!\n" +
+	"\fremaining_ns\x18\a \x01(\x03R\vremainingNs2\x82\x05\n" +
 	"\bRecorder\x12C\n" +
 	"\x06Status\x12\x1b.duet.node.v1.StatusRequest\x1a\x1c.duet.node.v1.RecorderStatus\x12K\n" +
 	"\tFragments\x12\x1e.duet.node.v1.FragmentsRequest\x1a\x1c.duet.node.v1.FragmentsReply0\x01\x12=\n" +
@@ -2835,7 +2992,7 @@ func file_internal_nodepb_node_proto_rawDescGZIP() []byte {
 	return file_internal_nodepb_node_proto_rawDescData
 }
 
-var file_internal_nodepb_node_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_internal_nodepb_node_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_internal_nodepb_node_proto_goTypes = []any{
 	(*StatusRequest)(nil),        // 0: duet.node.v1.StatusRequest
 	(*Position)(nil),             // 1: duet.node.v1.Position
@@ -2869,6 +3026,7 @@ var file_internal_nodepb_node_proto_goTypes = []any{
 	(*RepairState)(nil),          // 29: duet.node.v1.RepairState
 	(*Scrub)(nil),                // 30: duet.node.v1.Scrub
 	(*Damaged)(nil),              // 31: duet.node.v1.Damaged
+	(*Adoption)(nil),             // 32: duet.node.v1.Adoption
 }
 var file_internal_nodepb_node_proto_depIdxs = []int32{
 	4,  // 0: duet.node.v1.RecorderStatus.cameras:type_name -> duet.node.v1.RecorderCamera
@@ -2878,45 +3036,46 @@ var file_internal_nodepb_node_proto_depIdxs = []int32{
 	1,  // 4: duet.node.v1.RecorderCamera.durable:type_name -> duet.node.v1.Position
 	29, // 5: duet.node.v1.RecorderCamera.repair:type_name -> duet.node.v1.RepairState
 	30, // 6: duet.node.v1.Disk.scrub:type_name -> duet.node.v1.Scrub
-	7,  // 7: duet.node.v1.ProxyStatus.cameras:type_name -> duet.node.v1.ProxyCamera
-	2,  // 8: duet.node.v1.ProxyStatus.alarms:type_name -> duet.node.v1.Alarm
-	8,  // 9: duet.node.v1.ProxyCamera.copies:type_name -> duet.node.v1.ProxyCopy
-	1,  // 10: duet.node.v1.ProxyCopy.durable:type_name -> duet.node.v1.Position
-	10, // 11: duet.node.v1.FragmentsReply.fragments:type_name -> duet.node.v1.Fragment
-	13, // 12: duet.node.v1.SpansReply.spans:type_name -> duet.node.v1.Span
-	26, // 13: duet.node.v1.SpansReply.damaged:type_name -> duet.node.v1.Stretch
-	20, // 14: duet.node.v1.SpansReply.locks:type_name -> duet.node.v1.Lock
-	26, // 15: duet.node.v1.SpansReply.repaired:type_name -> duet.node.v1.Stretch
-	10, // 16: duet.node.v1.VerifyReply.fragment:type_name -> duet.node.v1.Fragment
-	20, // 17: duet.node.v1.ExchangeLocksRequest.locks:type_name -> duet.node.v1.Lock
-	20, // 18: duet.node.v1.ExchangeLocksReply.locks:type_name -> duet.node.v1.Lock
-	25, // 19: duet.node.v1.LockRoomReply.disks:type_name -> duet.node.v1.LockRoom
-	27, // 20: duet.node.v1.DigestsReply.digests:type_name -> duet.node.v1.Digest
-	0,  // 21: duet.node.v1.Recorder.Status:input_type -> duet.node.v1.StatusRequest
-	9,  // 22: duet.node.v1.Recorder.Fragments:input_type -> duet.node.v1.FragmentsRequest
-	12, // 23: duet.node.v1.Recorder.Spans:input_type -> duet.node.v1.SpansRequest
-	15, // 24: duet.node.v1.Recorder.Read:input_type -> duet.node.v1.ReadRequest
-	17, // 25: duet.node.v1.Recorder.Init:input_type -> duet.node.v1.InitRequest
-	9,  // 26: duet.node.v1.Recorder.Verify:input_type -> duet.node.v1.FragmentsRequest
-	21, // 27: duet.node.v1.Recorder.ExchangeLocks:input_type -> duet.node.v1.ExchangeLocksRequest
-	23, // 28: duet.node.v1.Recorder.LockRoom:input_type -> duet.node.v1.LockRoomRequest
-	9,  // 29: duet.node.v1.Recorder.Digests:input_type -> duet.node.v1.FragmentsRequest
-	0,  // 30: duet.node.v1.Proxy.Status:input_type -> duet.node.v1.StatusRequest
-	3,  // 31: duet.node.v1.Recorder.Status:output_type -> duet.node.v1.RecorderStatus
-	11, // 32: duet.node.v1.Recorder.Fragments:output_type -> duet.node.v1.FragmentsReply
-	14, // 33: duet.node.v1.Recorder.Spans:output_type -> duet.node.v1.SpansReply
-	16, // 34: duet.node.v1.Recorder.Read:output_type -> duet.node.v1.ReadReply
-	18, // 35: duet.node.v1.Recorder.Init:output_type -> duet.node.v1.InitReply
-	19, // 36: duet.node.v1.Recorder.Verify:output_type -> duet.node.v1.VerifyReply
-	22, // 37: duet.node.v1.Recorder.ExchangeLocks:output_type -> duet.node.v1.ExchangeLocksReply
-	24, // 38: duet.node.v1.Recorder.LockRoom:output_type -> duet.node.v1.LockRoomReply
-	28, // 39: duet.node.v1.Recorder.Digests:output_type -> duet.node.v1.DigestsReply
-	6,  // 40: duet.node.v1.Proxy.Status:output_type -> duet.node.v1.ProxyStatus
-	31, // [31:41] is the sub-list for method output_type
-	21, // [21:31] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	32, // 7: duet.node.v1.Disk.adoption:type_name -> duet.node.v1.Adoption
+	7,  // 8: duet.node.v1.ProxyStatus.cameras:type_name -> duet.node.v1.ProxyCamera
+	2,  // 9: duet.node.v1.ProxyStatus.alarms:type_name -> duet.node.v1.Alarm
+	8,  // 10: duet.node.v1.ProxyCamera.copies:type_name -> duet.node.v1.ProxyCopy
+	1,  // 11: duet.node.v1.ProxyCopy.durable:type_name -> duet.node.v1.Position
+	10, // 12: duet.node.v1.FragmentsReply.fragments:type_name -> duet.node.v1.Fragment
+	13, // 13: duet.node.v1.SpansReply.spans:type_name -> duet.node.v1.Span
+	26, // 14: duet.node.v1.SpansReply.damaged:type_name -> duet.node.v1.Stretch
+	20, // 15: duet.node.v1.SpansReply.locks:type_name -> duet.node.v1.Lock
+	26, // 16: duet.node.v1.SpansReply.repaired:type_name -> duet.node.v1.Stretch
+	10, // 17: duet.node.v1.VerifyReply.fragment:type_name -> duet.node.v1.Fragment
+	20, // 18: duet.node.v1.ExchangeLocksRequest.locks:type_name -> duet.node.v1.Lock
+	20, // 19: duet.node.v1.ExchangeLocksReply.locks:type_name -> duet.node.v1.Lock
+	25, // 20: duet.node.v1.LockRoomReply.disks:type_name -> duet.node.v1.LockRoom
+	27, // 21: duet.node.v1.DigestsReply.digests:type_name -> duet.node.v1.Digest
+	0,  // 22: duet.node.v1.Recorder.Status:input_type -> duet.node.v1.StatusRequest
+	9,  // 23: duet.node.v1.Recorder.Fragments:input_type -> duet.node.v1.FragmentsRequest
+	12, // 24: duet.node.v1.Recorder.Spans:input_type -> duet.node.v1.SpansRequest
+	15, // 25: duet.node.v1.Recorder.Read:input_type -> duet.node.v1.ReadRequest
+	17, // 26: duet.node.v1.Recorder.Init:input_type -> duet.node.v1.InitRequest
+	9,  // 27: duet.node.v1.Recorder.Verify:input_type -> duet.node.v1.FragmentsRequest
+	21, // 28: duet.node.v1.Recorder.ExchangeLocks:input_type -> duet.node.v1.ExchangeLocksRequest
+	23, // 29: duet.node.v1.Recorder.LockRoom:input_type -> duet.node.v1.LockRoomRequest
+	9,  // 30: duet.node.v1.Recorder.Digests:input_type -> duet.node.v1.FragmentsRequest
+	0,  // 31: duet.node.v1.Proxy.Status:input_type -> duet.node.v1.StatusRequest
+	3,  // 32: duet.node.v1.Recorder.Status:output_type -> duet.node.v1.RecorderStatus
+	11, // 33: duet.node.v1.Recorder.Fragments:output_type -> duet.node.v1.FragmentsReply
+	14, // 34: duet.node.v1.Recorder.Spans:output_type -> duet.node.v1.SpansReply
+	16, // 35: duet.node.v1.Recorder.Read:output_type -> duet.node.v1.ReadReply
+	18, // 36: duet.node.v1.Recorder.Init:output_type -> duet.node.v1.InitReply
+	19, // 37: duet.node.v1.Recorder.Verify:output_type -> duet.node.v1.VerifyReply
+	22, // 38: duet.node.v1.Recorder.ExchangeLocks:output_type -> duet.node.v1.ExchangeLocksReply
+	24, // 39: duet.node.v1.Recorder.LockRoom:output_type -> duet.node.v1.LockRoomReply
+	28, // 40: duet.node.v1.Recorder.Digests:output_type -> duet.node.v1.DigestsReply
+	6,  // 41: duet.node.v1.Proxy.Status:output_type -> duet.node.v1.ProxyStatus
+	32, // [32:42] is the sub-list for method output_type
+	22, // [22:32] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_internal_nodepb_node_proto_init() }
@@ -2930,7 +3089,7 @@ func file_internal_nodepb_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_nodepb_node_proto_rawDesc), len(file_internal_nodepb_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
