@@ -1,12 +1,16 @@
 package recorder
 
 import (
+	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
+
+	"github.com/duet-video/duet/index"
 )
 
 func TestVerifyingADataDirectoryFindsWhatIsWrong(t *testing.T) {
@@ -23,19 +27,23 @@ func TestVerifyingADataDirectoryFindsWhatIsWrong(t *testing.T) {
 		require.Len(t, files["gate"], 1)
 		return fsys, g.disk.name(files["gate"][0])
 	}
+	writeFile := func(t *testing.T, fsys vfs.FS, name string, b []byte) {
+		f, err := fsys.Create(name, vfs.WriteCategoryUnspecified)
+		require.NoError(t, err)
+		_, err = f.Write(b)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+	}
 	rewrite := func(t *testing.T, fsys vfs.FS, name string, change func([]byte) []byte) {
 		b, err := readFile(fsys, name, 1<<30)
 		require.NoError(t, err)
-		f, err := fsys.Create(name, vfs.WriteCategoryUnspecified)
-		require.NoError(t, err)
-		_, err = f.Write(change(b))
-		require.NoError(t, err)
-		require.NoError(t, f.Close())
+		writeFile(t, fsys, name, change(b))
 	}
 	for name, tc := range map[string]struct {
 		harm func(t *testing.T, fsys vfs.FS, segment string)
 		want DataReport
 		ok   bool
+		says []string // in order
 	}{
 		"whole": {
 			harm: func(*testing.T, vfs.FS, string) {},
@@ -49,22 +57,49 @@ func TestVerifyingADataDirectoryFindsWhatIsWrong(t *testing.T) {
 				})
 			},
 			want: DataReport{Segments: 1, Fragments: fragments, Equal: fragments - 1, Mismatch: 1},
+			says: []string{"camera gate, 2026-05-01T11:59:55.000Z: its media does not hash to", "takes the fragment out, and copies it"},
 		},
 		"a file cut short": {
 			harm: func(t *testing.T, fsys vfs.FS, segment string) {
 				rewrite(t, fsys, segment, func(b []byte) []byte { return b[:len(b)-100] })
 			},
 			want: DataReport{Segments: 1, Fragments: fragments, Equal: fragments - 1, Missing: 1},
+			says: []string{"bytes at the end are no whole fragment", "cuts it off", "the index names it, and the file does not hold it", "copies it from another recorder"},
 		},
 		"a file gone": {
 			harm: func(t *testing.T, fsys vfs.FS, segment string) { require.NoError(t, fsys.Remove(segment)) },
 			want: DataReport{Fragments: fragments, Missing: fragments},
+			says: []string{"the index names it, and the file is gone", "copies it from another recorder"},
 		},
 		"a torn end": {
 			harm: func(t *testing.T, fsys vfs.FS, segment string) {
 				rewrite(t, fsys, segment, func(b []byte) []byte { return append(b, "moof"...) })
 			},
 			want: DataReport{Segments: 1, Fragments: fragments, Equal: fragments, Torn: 4}, ok: true,
+			says: []string{"4 bytes at the end are no whole fragment", "cuts it off"},
+		},
+		"a file that the index does not know": {
+			harm: func(t *testing.T, fsys vfs.FS, segment string) {
+				b, err := readFile(fsys, segment, 1<<30)
+				require.NoError(t, err)
+				writeFile(t, fsys, strings.Replace(segment, "gate/2026-05-01/11", "gate/2026-05-01/10", 1), b)
+			},
+			want: DataReport{Segments: 2, Fragments: 2 * fragments, Equal: fragments, NotIndexed: fragments}, ok: true,
+			says: []string{"gate/2026-05-01/10-59-50.000Z_", "at byte 0: the index does not know this file of", "adopts it"},
+		},
+		"fragments that the index does not know": {
+			harm: func(t *testing.T, fsys vfs.FS, _ string) {
+				g := openRig(t, fsys)
+				var refs []index.Ref
+				for ref, err := range g.disk.index.store().Fragments("gate", 0, math.MaxInt64) {
+					require.NoError(t, err)
+					refs = append(refs, ref)
+				}
+				require.NoError(t, g.disk.index.store().DeleteFragments(refs[4:]))
+				g.close()
+			},
+			want: DataReport{Segments: 1, Fragments: fragments, Equal: fragments - 2, NotIndexed: 2}, ok: true,
+			says: []string{"the index does not know 2 of its fragments", "adopts it"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -83,6 +118,18 @@ func TestVerifyingADataDirectoryFindsWhatIsWrong(t *testing.T) {
 				got.Torn = 0
 			}
 			require.Equal(t, &tc.want, got)
+			told := ""
+			for _, b := range got.Bad {
+				require.Contains(t, b.String(), "gate/2026-05-01/1", "the file is named")
+				require.NotEmpty(t, b.Do, "and what to do")
+				told += b.String() + "\n"
+			}
+			at := 0
+			for _, s := range tc.says {
+				i := strings.Index(told[at:], s)
+				require.GreaterOrEqual(t, i, 0, "%q in %s", s, told)
+				at += i
+			}
 		})
 	}
 	t.Run("no data directory", func(t *testing.T) {
@@ -112,7 +159,7 @@ func TestVerifyingADataDirectoryFindsWhatIsWrong(t *testing.T) {
 				require.Equal(t, slices.Contains(finds, level), !got.OK(), "%s at level %s", harm, level)
 				for _, b := range got.Bad {
 					require.Equal(t, "gate", b.Camera)
-					require.False(t, b.Time.IsZero())
+					require.Equal(t, b.Epoch != "", !b.Time.IsZero())
 					require.Contains(t, b.String(), "gate/2026-05-01/")
 				}
 			}
