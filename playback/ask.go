@@ -80,7 +80,7 @@ func ask[T any](ctx context.Context, deadline time.Duration, who []*peer, f func
 		case r := <-results:
 			running--
 			if r.err != nil {
-				silent = append(silent, silence{r.peer, r.err, 0})
+				silent = append(silent, silence{peer: r.peer, err: r.err})
 				continue
 			}
 			got = append(got, r.answer)
@@ -96,7 +96,7 @@ func ask[T any](ctx context.Context, deadline time.Duration, who []*peer, f func
 		if v := p.view(); v.Err != nil {
 			err = fmt.Errorf("%w: %w", errSkipped, v.Err)
 		}
-		silent = append(silent, silence{p, err, 0})
+		silent = append(silent, silence{peer: p, err: err})
 	}
 	return got, silent
 }

@@ -120,7 +120,7 @@ func TestPlanIsWhatTheRangeNeedsAndSaysWhatIsMissing(t *testing.T) {
 			}
 			var silent []silence
 			if c.silent {
-				silent = []silence{{peers[1], errSkipped, 0}}
+				silent = []silence{{peer: peers[1], err: errSkipped}}
 			}
 			live := c.live * 1e9
 			if live == 0 {

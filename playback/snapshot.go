@@ -90,7 +90,7 @@ func (s *Service) refsBefore(ctx context.Context, camera string, ns, back int64)
 	sources, peers := l.sources()
 	silent := slices.Clone(l.silent)
 	var out []foundRef
-	o := index.MergeOptions{Continue: true, OnError: func(e *index.SourceError) { silent = append(silent, silence{peers[e.Source], e.Err}) }}
+	o := index.MergeOptions{Continue: true, OnError: func(e *index.SourceError) { silent = append(silent, silence{peer: peers[e.Source], err: e.Err}) }}
 	for m, err := range index.MergeWith(o, sources...) {
 		if err != nil {
 			return nil, nil, unreadable(fmt.Errorf("list %s: %w", camera, err))
