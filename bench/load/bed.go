@@ -26,16 +26,25 @@ type bed struct {
 }
 
 func newBed(ctx context.Context, o *Options, p Point) (*bed, error) {
-	dir, err := os.MkdirTemp(o.Dir, "duet-bench-")
+	b, err := newDir(o)
 	if err != nil {
 		return nil, err
 	}
-	b := &bed{o: o, p: p, dir: dir}
+	b.p = p
 	if err := b.startCameras(ctx); err != nil {
 		b.close()
 		return nil, err
 	}
 	return b, nil
+}
+
+// newDir makes a bed without cameras.
+func newDir(o *Options) (*bed, error) {
+	dir, err := os.MkdirTemp(o.Dir, "duet-bench-")
+	if err != nil {
+		return nil, err
+	}
+	return &bed{o: o, dir: dir}, nil
 }
 
 func (b *bed) startCameras(ctx context.Context) error {

@@ -82,13 +82,8 @@ func (d *duet) start(ctx context.Context, b *bed) error {
 	if err != nil {
 		return err
 	}
-	certs, err := start(b.dir, "certs", b.o.Exe, "certs", "-c", config)
-	if err != nil {
+	if err := certificates(b, config); err != nil {
 		return err
-	}
-	<-certs.done
-	if certs.err != nil {
-		return fmt.Errorf("duet certs: %w: %s", certs.err, tail(certs.log, 3))
 	}
 	node := func(role, name, as string) error {
 		return d.procs.start(b.dir, as, b.o.Exe, role, "-c", config, "--name", name, "--log-level", "warn")
@@ -117,6 +112,19 @@ func (d *duet) start(ctx context.Context, b *bed) error {
 		}
 		return nil
 	})
+}
+
+// certificates makes those of a site.
+func certificates(b *bed, config string) error {
+	certs, err := start(b.dir, "certs", b.o.Exe, "certs", "-c", config)
+	if err != nil {
+		return err
+	}
+	<-certs.done
+	if certs.err != nil {
+		return fmt.Errorf("duet certs: %w: %s", certs.err, tail(certs.log, 3))
+	}
+	return nil
 }
 
 // readyLimit is how long a system may take to record every camera.

@@ -16,8 +16,9 @@ import (
 
 // benchCmd are the works of duet bench.
 type benchCmd struct {
-	Record benchRecordCmd `cmd:"" help:"Cameras, each pulled once and recorded twice: processor time, memory, losses, time until durable."`
-	Live   benchLiveCmd   `cmd:"" help:"Cameras and live readers: processor time, added latency, losses."`
+	Record   benchRecordCmd   `cmd:"" help:"Cameras, each pulled once and recorded twice: processor time, memory, losses, time until durable."`
+	Live     benchLiveCmd     `cmd:"" help:"Cameras and live readers: processor time, added latency, losses."`
+	Failover benchFailoverCmd `cmd:"" help:"Kill, stop and cut off recorders, links, cameras and the proxy: what is lost, when it is said, when it is mended."`
 }
 
 // benchFlags are shared by all works.
@@ -109,6 +110,26 @@ func (c *benchLiveCmd) Run(a *app) error {
 		return err
 	}
 	rep, err := load.Live(a.ctx, &load.LiveOptions{Options: o, Points: points, LogSeconds: c.Log})
+	if err != nil {
+		return err
+	}
+	return finish(a, &c.benchFlags, rep)
+}
+
+type benchFailoverCmd struct {
+	N    int           `short:"n" default:"4" help:"How many cameras (${default}), of all kinds."`
+	Down time.Duration `default:"5s" help:"How long a fault lasts (${default})."`
+	Only []string      `placeholder:"WORD" help:"Do only faults with this in their names. Repeatable."`
+	benchFlags
+}
+
+// Run measures and reports.
+func (c *benchFailoverCmd) Run(a *app) error {
+	o, err := c.options(a)
+	if err != nil {
+		return err
+	}
+	rep, err := load.Failover(a.ctx, &load.FailoverOptions{Options: o, Cameras: c.N, Down: c.Down, Only: c.Only})
 	if err != nil {
 		return err
 	}
