@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -61,4 +63,43 @@ func SinkRole(ctx context.Context, listen, dir string) error {
 		return err
 	}
 	return relay.Sink(ctx, l, dir)
+}
+
+// CatRole serves as many bytes of a file as ?bytes= asks for (it begins anew at the end of
+// the file), read and written in pieces of 128 KiB, until ctx ends: what an HTTP server of
+// Go reaches that does nothing but to copy.
+func CatRole(ctx context.Context, listen, file string) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		left, err := strconv.ParseInt(r.URL.Query().Get("bytes"), 10, 64)
+		if err != nil {
+			http.Error(w, "want ?bytes=", http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Length", strconv.FormatInt(left, 10))
+		buf := make([]byte, 128<<10)
+		for left > 0 {
+			n, err := catOnce(w, file, buf, left)
+			if left -= n; err != nil || n == 0 {
+				return // the client sees that it is too short
+			}
+		}
+	})
+	srv := &http.Server{Addr: listen, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	defer context.AfterFunc(ctx, func() { _ = srv.Close() })()
+	if err := srv.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// catOnce copies the file once, or as much of it as is left.
+func catOnce(w io.Writer, file string, buf []byte, left int64) (int64, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	// Neither has a shortcut here: bytes are read and written.
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{io.LimitReader(f, left)}, buf)
 }

@@ -26,6 +26,7 @@ type unit struct {
 	wire    []byte
 	packets []int // where the RTP header of each begins in wire
 	mark    int   // where the mark is
+	key     bool
 	present uint32
 }
 
@@ -74,7 +75,7 @@ func newLoop(video string, bitrate int) (*loop, error) {
 }
 
 func (l *loop) unit(f *camsim.ClipFrame, want int) unit {
-	var u unit
+	u := unit{key: f.Key}
 	if f.Key {
 		for _, s := range l.sets {
 			l.packet(&u, s, false)

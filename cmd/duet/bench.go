@@ -19,6 +19,7 @@ type benchCmd struct {
 	Record   benchRecordCmd   `cmd:"" help:"Cameras, each pulled once and recorded twice: processor time, memory, losses, time until durable."`
 	Live     benchLiveCmd     `cmd:"" help:"Cameras and live readers: processor time, added latency, losses."`
 	Failover benchFailoverCmd `cmd:"" help:"Kill, stop and cut off recorders, links, cameras and the proxy: what is lost, when it is said, when it is mended."`
+	Playback benchPlaybackCmd `cmd:"" help:"An archive of 30 days: timelines, seeks, exports, and all of it while a recorder is killed."`
 }
 
 // benchFlags are shared by all works.
@@ -130,6 +131,31 @@ func (c *benchFailoverCmd) Run(a *app) error {
 		return err
 	}
 	rep, err := load.Failover(a.ctx, &load.FailoverOptions{Options: o, Cameras: c.N, Down: c.Down, Only: c.Only})
+	if err != nil {
+		return err
+	}
+	return finish(a, &c.benchFlags, rep)
+}
+
+type benchPlaybackCmd struct {
+	Days     int           `default:"30" help:"How many days of footage (${default})."`
+	Fragment time.Duration `default:"2s" help:"How long fragments are (${default})."`
+	Mbit     float64       `default:"4" help:"Bit rate of the footage, in Mbit/s (${default})."`
+	Requests int           `default:"200" help:"How many timelines, and seeks, in a round (${default})."`
+	Streams  int           `default:"8" help:"How many exports run at once (${default})."`
+	Export   time.Duration `default:"5m" help:"How much footage is exported (${default})."`
+	benchFlags
+}
+
+// Run measures and reports.
+func (c *benchPlaybackCmd) Run(a *app) error {
+	o, err := c.options(a)
+	if err != nil {
+		return err
+	}
+	rep, err := load.Playback(a.ctx, &load.PlaybackOptions{
+		Options: o, Days: c.Days, Fragment: c.Fragment, Mbit: c.Mbit, Requests: c.Requests, Streams: c.Streams, Export: c.Export,
+	})
 	if err != nil {
 		return err
 	}

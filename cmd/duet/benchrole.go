@@ -13,6 +13,7 @@ type benchRoleCmd struct {
 	Relay   benchRelayCmd   `cmd:"" help:"Pass the bytes of cameras on to sinks."`
 	Sink    benchSinkCmd    `cmd:"" help:"Write what a relay sends to files."`
 	Readers benchReadersCmd `cmd:"" help:"Read live streams and tell what came."`
+	Cat     benchCatCmd     `cmd:"" help:"Serve the bytes of a file over HTTP."`
 }
 
 type benchCamerasCmd struct {
@@ -59,3 +60,11 @@ func (c *benchReadersCmd) Run(a *app) error {
 	}
 	return load.ReadersRole(a.ctx, strings.Fields(string(b)), c.Control, c.Reordered)
 }
+
+type benchCatCmd struct {
+	Listen string `required:"" help:"Address of the HTTP server."`
+	File   string `required:"" type:"existingfile" help:"What to serve."`
+}
+
+// Run serves until it is told to end.
+func (c *benchCatCmd) Run(a *app) error { return load.CatRole(a.ctx, c.Listen, c.File) }
