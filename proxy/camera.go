@@ -279,7 +279,7 @@ func (s *sink) Append(r *record.Record, p *rtp.Packet) (uint64, error) {
 	if p != nil {
 		s.bytes += uint64(len(p.Payload))
 	} else {
-		s.bytes += uint64(len(r.Packet))
+		s.bytes += uint64(payloadSize(r.Packet))
 	}
 	return offset, nil
 }

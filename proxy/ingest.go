@@ -50,15 +50,18 @@ type ingestTrack struct {
 
 	held    [maxHeld]heldPacket
 	n       int
-	arrival int64 // of the first packet of the access unit
+	bytes   []byte // of the packets in held that came as bytes
+	arrival int64  // of the first packet of the access unit
 
 	captureNS int64 // of the access unit
 	keep      bool
 }
 
 type heldPacket struct {
-	packet *rtp.Packet
-	loss   record.Flags
+	rtp  *rtp.Packet
+	raw  []byte // where rtp is nil
+	ts   uint32
+	loss record.Flags
 }
 
 // newIngest returns the machine for a session with these tracks.
@@ -113,6 +116,12 @@ func (in *ingest) begin() error {
 // packet takes a packet of a track, in the order of its sequence numbers. The packet
 // must not be changed afterwards.
 func (in *ingest) packet(track int, p *rtp.Packet) error {
+	v := packetOf(p)
+	return in.push(track, &v)
+}
+
+// push is packet for one that may be there as bytes, which it does not keep.
+func (in *ingest) push(track int, p *packet) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.err == nil && !in.begun {
@@ -124,15 +133,15 @@ func (in *ingest) packet(track int, p *rtp.Packet) error {
 	return in.err
 }
 
-func (in *ingest) take(track int, p *rtp.Packet) error {
+func (in *ingest) take(track int, p *packet) error {
 	t := &in.state[track]
-	h := heldPacket{packet: p}
-	if t.seen && p.SequenceNumber != t.seq+1 {
+	h := heldPacket{rtp: p.rtp, raw: p.raw, ts: p.ts}
+	if t.seen && p.seq != t.seq+1 {
 		h.loss = record.LossBefore
 	}
-	t.seen, t.seq = true, p.SequenceNumber
+	t.seen, t.seq = true, p.seq
 
-	info := t.inspect.inspect(p.Timestamp, p.Marker, p.Payload)
+	info := t.inspect.inspect(p.ts, p.marker, p.payload)
 	if info.start {
 		if err := in.release(track, unitInfo{}); err != nil { // one without a picture
 			return err
@@ -146,6 +155,7 @@ func (in *ingest) take(track int, p *rtp.Packet) error {
 		t.held[t.n] = h
 		t.n++
 		if !info.decided && t.n < maxHeld {
+			t.hold()
 			return nil
 		}
 		if err := in.release(track, info); err != nil {
@@ -154,10 +164,24 @@ func (in *ingest) take(track int, p *rtp.Packet) error {
 	} else if err := in.append(track, 0, h); err != nil {
 		return err
 	}
-	if in.dirty && (p.Marker || !t.video) {
+	if in.dirty && (p.marker || !t.video) {
 		in.publish()
 	}
 	return nil
+}
+
+// hold makes the newest of the held packets the track's own.
+func (t *ingestTrack) hold() {
+	h := &t.held[t.n-1]
+	if h.rtp != nil {
+		return
+	}
+	if t.n == 1 {
+		t.bytes = t.bytes[:0]
+	}
+	at := len(t.bytes)
+	t.bytes = append(t.bytes, h.raw...) // where that moves it, packets held before keep the old one
+	h.raw = t.bytes[at:len(t.bytes):len(t.bytes)]
 }
 
 // release stamps the access unit whose packets are held, decides on it, and appends
@@ -170,7 +194,7 @@ func (in *ingest) release(track int, info unitInfo) error {
 	n := t.n
 	t.n = 0
 	instant := t.instant && info.randomAccess && !info.openGOP
-	captureNS, jumped := t.stamp.stamp(t.held[0].packet.Timestamp, t.arrival, instant)
+	captureNS, jumped := t.stamp.stamp(t.held[0].ts, t.arrival, instant)
 	t.captureNS, t.keep = captureNS, false
 	var flags record.Flags
 	if captureNS > in.floorNS {
@@ -204,9 +228,11 @@ func (in *ingest) append(track int, flags record.Flags, h heldPacket) error {
 		}
 		in.record.Ext = ext
 	}
-	if _, err := in.sink.Append(&in.record, h.packet); err != nil {
+	in.record.Packet = h.raw
+	if _, err := in.sink.Append(&in.record, h.rtp); err != nil {
 		return fmt.Errorf("append a record of camera %s: %w", in.cfg.Camera.Name, err)
 	}
+	in.record.Packet = nil
 	in.dirty = true
 	return nil
 }

@@ -30,11 +30,15 @@ func (s *memorySink) Begin([]media.Track) (epochStart, error) {
 
 func (s *memorySink) Append(r *record.Record, p *rtp.Packet) (uint64, error) {
 	c := *r
-	b, err := p.Marshal()
-	if err != nil {
-		return 0, err
+	if p == nil {
+		c.Packet = slices.Clone(r.Packet)
+	} else {
+		b, err := p.Marshal()
+		if err != nil {
+			return 0, err
+		}
+		c.Packet = b
 	}
-	c.Packet = b
 	s.records = append(s.records, c)
 	return uint64(len(s.records) - 1), nil
 }

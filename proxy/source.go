@@ -14,6 +14,7 @@ import (
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
 	"github.com/bluenviron/gortsplib/v4/pkg/description"
 	"github.com/bluenviron/gortsplib/v4/pkg/format"
+	"github.com/bluenviron/gortsplib/v4/pkg/headers"
 	"github.com/bluenviron/gortsplib/v4/pkg/liberrors"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
@@ -62,6 +63,12 @@ type source struct {
 	client *gortsplib.Client
 	ingest *ingest
 	tracks []media.Track
+	// conn is the connection that was made last, channel the interleaved channel (RFC 2326
+	// 10.12) that the camera gave to RTP last; negative: none. They are set while gortsplib
+	// is asked for something.
+	conn    *cameraConn
+	channel int
+	tapped  atomic.Bool // a tap takes the packets
 
 	failed chan error // the first error of ingest
 	// Clock.Mono of the latest packet, and of the latest one of the reference track.
@@ -105,11 +112,15 @@ func (s *source) newClient() *gortsplib.Client {
 		ReadTimeout:  max(requestTimeout, s.cfg.StallTimeout+time.Second),
 		WriteTimeout: requestTimeout,
 		UserAgent:    "duet",
-		DialContext:  dialLargeReads,
+		DialContext:  s.dialContext,
 		ListenPacket: listenLargeBuffer,
 		OnResponse: func(res *base.Response) {
 			if len(res.Body) > 0 && strings.Contains(strings.Join(res.Header["Content-Type"], ""), "sdp") {
 				res.Body = mendSDP(res.Body)
+			}
+			var th headers.Transport
+			if th.Unmarshal(res.Header["Transport"]) == nil && th.InterleavedIDs != nil {
+				s.channel = th.InterleavedIDs[0]
 			}
 		},
 		OnTransportSwitch: func(err error) {
@@ -117,7 +128,7 @@ func (s *source) newClient() *gortsplib.Client {
 			s.cfg.Log.Info().Str("reason", err.Error()).Msg("switching the transport of the camera")
 		},
 		OnPacketsLost: func(n uint64) {
-			if s.ingest != nil && n < maxLost {
+			if s.ingest != nil && n < maxLost && !s.tapped.Load() {
 				s.ingest.lost(n)
 			}
 		},
@@ -143,8 +154,9 @@ func (s *source) play() error {
 		return fmt.Errorf("describe: %w", err)
 	}
 	type channel struct {
-		m *description.Media
-		f format.Format
+		m  *description.Media
+		f  format.Format
+		id int
 	}
 	var channels []channel
 	for _, m := range desc.Medias {
@@ -152,6 +164,7 @@ func (s *source) play() error {
 		if f == nil || len(channels) == maxTracks {
 			continue
 		}
+		s.channel = -1
 		if _, err := s.client.Setup(desc.BaseURL, m, 0, 0); err != nil {
 			if _, refused := errors.AsType[liberrors.ErrClientBadStatusCode](err); refused && !t.Codec.Storable() {
 				s.cfg.Log.Warn().Err(err).Str("codec", string(t.Codec)).Msg("the camera refuses one of its tracks")
@@ -159,7 +172,7 @@ func (s *source) play() error {
 			}
 			return fmt.Errorf("set up %s: %w", t.Codec, err)
 		}
-		channels = append(channels, channel{m, f})
+		channels = append(channels, channel{m, f, s.channel})
 		s.tracks = append(s.tracks, t)
 	}
 	if len(channels) == 0 {
@@ -178,6 +191,19 @@ func (s *source) play() error {
 		}
 	}
 	s.touch()
+	t := &tap{log: s.cfg.Log, take: s.take}
+	tapped := true
+	for i, c := range channels {
+		if c.id < 0 || c.id > 255 {
+			tapped = false // UDP
+			break
+		}
+		t.byChannel[c.id] = &tapTrack{index: i, reference: i == reference, payloadType: c.f.PayloadType()}
+	}
+	if tapped && s.conn != nil && !s.conn.plain {
+		s.tapped.Store(true)
+		s.conn.tap.Store(t)
+	}
 	if _, err := s.client.Play(nil); err != nil {
 		return fmt.Errorf("play: %w", err)
 	}
@@ -204,17 +230,43 @@ func (s *source) touch() {
 }
 
 func (s *source) onPacket(track int, reference bool, p *rtp.Packet) {
-	now := s.cfg.Clock.Mono()
+	if s.tapped.Load() {
+		return // the tap has it
+	}
+	v := packetOf(p)
+	s.push(track, reference, &v, s.cfg.Clock.Mono())
+}
+
+// take takes a packet from a tap.
+func (s *source) take(t *tapTrack, p *packet, lost uint64, now int64) {
+	if lost > 0 && lost < maxLost {
+		s.ingest.lost(lost)
+	}
+	s.push(t.index, t.reference, p, now)
+}
+
+func (s *source) push(track int, reference bool, p *packet, now int64) {
 	s.last.Store(now)
 	if reference {
 		s.lastReference.Store(now)
 	}
-	if err := s.ingest.packet(track, p); err != nil {
+	if err := s.ingest.push(track, p); err != nil {
 		select {
 		case s.failed <- err:
 		default:
 		}
 	}
+}
+
+// dialContext connects to the camera.
+func (s *source) dialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := dialCamera(ctx, network, address, s.cfg.Clock)
+	if err != nil {
+		return nil, err
+	}
+	c.plain = s.client.Scheme != "rtsp" // what comes through TLS is not to be seen here
+	s.conn = c
+	return c, nil
 }
 
 // watch waits until the session ends or stalls.
@@ -284,38 +336,6 @@ func (s *source) plain(err error) error {
 // ntpToUnix converts the 32.32 fixed point of RFC 3550 4 to Unix ns.
 func ntpToUnix(ntp uint64) int64 {
 	return (int64(ntp>>32)-2208988800)*int64(time.Second) + int64((ntp&0xffffffff)*uint64(time.Second)>>32)
-}
-
-// dialLargeReads connects, and reads up to 32 KiB at a time: gortsplib reads 4 KiB, and
-// each read is a wake-up.
-func dialLargeReads(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := (&net.Dialer{Timeout: requestTimeout}).DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	return &largeReads{Conn: c, buf: make([]byte, 32<<10)}, nil
-}
-
-type largeReads struct {
-	net.Conn
-	buf         []byte
-	first, last int
-}
-
-func (c *largeReads) Read(p []byte) (int, error) {
-	if c.first == c.last {
-		if len(p) >= len(c.buf) {
-			return c.Conn.Read(p)
-		}
-		n, err := c.Conn.Read(c.buf)
-		c.first, c.last = 0, n
-		if n == 0 {
-			return 0, err
-		}
-	}
-	n := copy(p, c.buf[c.first:c.last])
-	c.first += n
-	return n, nil
 }
 
 // listenLargeBuffer asks for a receive buffer that holds a key frame; the kernel gives
