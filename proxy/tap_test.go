@@ -174,7 +174,6 @@ func FuzzCameraConn(f *testing.F) {
 	})
 }
 
-
 func TestTapDoesNotAllocatePerPacket(t *testing.T) {
 	clk := &handClock{}
 	in := newIngest(testConfig(clk), countingSink{}, []media.Track{h264Track()})
