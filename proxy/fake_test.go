@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -185,6 +186,10 @@ func (s *site) recorderAs(name, certName string) *fakeRecorder {
 			if err != nil {
 				r.err = err
 				return
+			}
+			if b, ok := f.(link.Batch); ok {
+				b.Records = bytes.Clone(b.Records) // they are valid until the next Recv
+				f = b
 			}
 			r.frames <- f
 		}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 
 	"github.com/duet-video/duet/internal/link"
 	"github.com/duet-video/duet/internal/node"
@@ -59,7 +58,7 @@ func newProxy(opts Options, session sessionFunc) (*Proxy, error) {
 	}
 	serverOpts := link.ServerOptions()
 	if opts.TLS != nil {
-		serverOpts = append(serverOpts, grpc.Creds(credentials.NewTLS(opts.TLS)))
+		serverOpts = append(serverOpts, grpc.Creds(link.NewTLS(opts.TLS)))
 	}
 	p.grpc = grpc.NewServer(serverOpts...)
 	link.RegisterServer(p.grpc, p.link)

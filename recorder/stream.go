@@ -84,7 +84,7 @@ func newStream(p Proxy, o *Options, every *node.Every) *stream {
 		if c.ServerName == "" {
 			c.ServerName = p.Name // nodes prove their names, not their addresses
 		}
-		s.creds = credentials.NewTLS(c)
+		s.creds = link.NewTLS(c)
 	}
 	return s
 }

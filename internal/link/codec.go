@@ -13,7 +13,7 @@ type codec struct{ other encoding.CodecV2 }
 
 func newCodec() codec { return codec{other: encoding.GetCodecV2("proto")} }
 
-// received is a message as it arrived, in one piece.
+// received is a message as it arrived, in one piece; b is used again.
 type received struct{ b []byte }
 
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
@@ -25,9 +25,11 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if m, ok := v.(*received); ok {
-		// The parts belong to gRPC and go back to its pool, so this copy is what the
-		// receiver owns.
-		m.b = data.Materialize()
+		// The parts belong to gRPC and go back to its pool.
+		m.b = m.b[:0]
+		for _, part := range data {
+			m.b = append(m.b, part.ReadOnlyData()...)
+		}
 		return nil
 	}
 	return c.other.Unmarshal(data, v)

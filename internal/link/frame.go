@@ -56,9 +56,9 @@ type Open struct {
 }
 
 // Batch carries Count records in their wire form, the first of which has offset First.
-// Records is a view of the log's slab (sending), or of the message (receiving), which
-// the receiver owns together with all other batches of that message; it holds Count
-// well-formed records: the decoder has checked that.
+// Records is a view of the log's slab (sending), or of the message (receiving), which is
+// valid until the next Recv; it holds Count well-formed records: the decoder has checked
+// that.
 type Batch struct {
 	Channel uint32
 	First   uint64

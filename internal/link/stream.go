@@ -47,10 +47,14 @@ type messageStream interface {
 	SendMsg(m any) error
 }
 
+// maxKept bounds the buffer for messages that is kept after a large one, in bytes.
+const maxKept = 1 << 20
+
 // reader splits messages into frames.
 type reader struct {
 	from messageStream
 	dir  direction
+	last received
 	rest []byte
 	err  error
 }
@@ -58,9 +62,11 @@ type reader struct {
 // next returns the next frame. recvMsg fetches a message.
 func (r *reader) next(recvMsg func(*received) error) (Frame, error) {
 	for r.err == nil && len(r.rest) == 0 {
-		var m received
-		if r.err = recvMsg(&m); r.err == nil {
-			r.rest = m.b
+		if cap(r.last.b) > maxKept && len(r.last.b) < maxKept {
+			r.last.b = nil
+		}
+		if r.err = recvMsg(&r.last); r.err == nil {
+			r.rest = r.last.b
 		}
 	}
 	if r.err != nil {
@@ -139,7 +145,8 @@ type ClientStream struct {
 	in      reader
 }
 
-// Recv waits for the proxy's next frame. An error is final: ErrSilent, one that wraps
+// Recv waits for the proxy's next frame, and makes the records of the ones before
+// invalid. An error is final: ErrSilent, one that wraps
 // ErrCorrupt, or a status of gRPC.
 func (s *ClientStream) Recv() (Frame, error) {
 	return s.in.next(func(m *received) error {
