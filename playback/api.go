@@ -27,6 +27,7 @@ type recordingInput struct {
 	Camera  string `path:"camera" doc:"Name of the camera." example:"gate"`
 	Start   string `query:"start" doc:"RFC 3339, any zone, fractions allowed. Inclusive." example:"2026-03-01T12:00:00Z"`
 	End     string `query:"end" doc:"RFC 3339. Exclusive." example:"2026-03-01T12:01:00.5Z"`
+	Layout  string `query:"layout" enum:"fragmented,progressive" doc:"fragmented (default), or progressive: not fragmented, for players and editors that need that; at most 2 h, and without a manifest."`
 	IfRange string `header:"If-Range" doc:"The ETag of the file of which a part is there already: it is gone on with as it was begun."`
 }
 
@@ -115,7 +116,7 @@ func (s *Service) register(api huma.API) {
 		Responses: responses,
 	}, func(ctx context.Context, in *recordingInput) (*huma.StreamResponse, error) {
 		began := s.clock.Mono()
-		v, err := s.recording(ctx, &rangeInput{Camera: in.Camera, Start: in.Start, End: in.End}, in.IfRange)
+		v, err := s.recording(ctx, &rangeInput{Camera: in.Camera, Start: in.Start, End: in.End}, in.Layout, in.IfRange)
 		s.m.observe("recording", err, time.Duration(s.clock.Mono()-began))
 		if err != nil {
 			return nil, err

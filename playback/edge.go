@@ -67,8 +67,9 @@ const (
 )
 
 // edges reads and trims the fragments that reach over an end of the range. The result is
-// parallel to the plan's refs, nil where the whole fragment is used.
-func (s *Service) edges(ctx context.Context, p *plan, inits []*media.Init) (map[int]*edge, error) {
+// parallel to the plan's refs, nil where the whole fragment is used. first is the kind of
+// the first fragment with video: edgePlain where its pre-roll is not to be told apart.
+func (s *Service) edges(ctx context.Context, p *plan, inits []*media.Init, first edgeKind) (map[int]*edge, error) {
 	edges := make(map[int]*edge)
 	var todo []int
 	for i := range p.refs {
@@ -87,7 +88,7 @@ func (s *Service) edges(ctx context.Context, p *plan, inits []*media.Init) (map[
 		g.Go(func() (err error) {
 			kind := edgePlain
 			if i == p.video {
-				kind = edgeFirst
+				kind = first
 			}
 			got[n], err = s.edge(gctx, p, i, inits, kind)
 			return err

@@ -61,6 +61,10 @@ type Deadlines struct {
 type Limits struct {
 	// Export is the longest range of a recording.mp4. 24 h.
 	Export time.Duration
+	// Progressive is the longest range of a recording.mp4 that is not fragmented, and
+	// Samples how many access units it may have, about 40 bytes each. 2 h, 1 000 000.
+	Progressive time.Duration
+	Samples     int
 	// Timeline is the longest range of a timeline. 366 days.
 	Timeline time.Duration
 	// Fragments bounds the plan of one export, 100 bytes each. 500 000.
@@ -124,6 +128,12 @@ func (d *Deadlines) fill() {
 func (l *Limits) fill() {
 	if l.Export <= 0 {
 		l.Export = 24 * time.Hour
+	}
+	if l.Progressive <= 0 {
+		l.Progressive = 2 * time.Hour
+	}
+	if l.Samples <= 0 {
+		l.Samples = 1_000_000
 	}
 	if l.Timeline <= 0 {
 		l.Timeline = 366 * 24 * time.Hour

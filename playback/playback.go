@@ -23,23 +23,24 @@ const maxRecorders = 64
 
 // Service is a playback node.
 type Service struct {
-	o         Options
-	clock     clock.Clock
-	registry  *prometheus.Registry
-	pool      *pool
-	reader    *reader
-	edgeCache *cache[edgeKey, *edge]
-	manifests *cache[string, *made]
-	hlsInits  *cache[media.Hash, *hlsInit]
-	segments  *cache[segmentKey, []byte]
-	followMu  sync.Mutex
-	follows   *cache[followKey, *follow]
-	jpegs     *cache[jpegKey, *snapshotJPEG]
-	decoding  *semaphore.Weighted
-	ffmpeg    string // empty: there is none, and noFFmpeg says why
-	noFFmpeg  string
-	m         *metrics
-	every     *node.Every
+	o            Options
+	clock        clock.Clock
+	registry     *prometheus.Registry
+	pool         *pool
+	reader       *reader
+	edgeCache    *cache[edgeKey, *edge]
+	manifests    *cache[string, *made]
+	hlsInits     *cache[media.Hash, *hlsInit]
+	segments     *cache[segmentKey, []byte]
+	followMu     sync.Mutex
+	follows      *cache[followKey, *follow]
+	jpegs        *cache[jpegKey, *snapshotJPEG]
+	decoding     *semaphore.Weighted
+	ffmpeg       string // empty: there is none, and noFFmpeg says why
+	noFFmpeg     string
+	progressives *cache[string, *virtual]
+	m            *metrics
+	every        *node.Every
 	// answering is held for reading by each request under way.
 	answering sync.RWMutex
 }
@@ -70,6 +71,7 @@ func New(o Options) (*Service, error) {
 	s.manifests = newCache[string, *made](manifestCacheBytes)
 	s.hlsInits = newCache[media.Hash, *hlsInit](hlsInitBytes)
 	s.segments = newCache[segmentKey, []byte](hlsMediaBytes)
+	s.progressives = newCache[string, *virtual](progressiveBytes)
 	s.follows = newCache[followKey, *follow](followBytes)
 	s.jpegs = newCache[jpegKey, *snapshotJPEG](snapshotBytes)
 	s.decoding = semaphore.NewWeighted(decodersAtOnce)

@@ -22,12 +22,19 @@ const (
 
 // recording makes the virtual file that is asked for, or a Problem. ifRange is the tag of
 // the file of which the client has a part; may be empty.
-func (s *Service) recording(ctx context.Context, in *rangeInput, ifRange string) (*virtual, error) {
+func (s *Service) recording(ctx context.Context, in *rangeInput, layout, ifRange string) (*virtual, error) {
 	if err := s.checkCamera(in.Camera); err != nil {
 		return nil, err
 	}
 	now := s.clock.Now()
 	span, err := parseRange(in.Start, in.End, now, false, s.o.Limits.Export)
+	if err != nil {
+		return nil, err
+	}
+	progressive, err := parseLayout(layout)
+	if err == nil && progressive {
+		err = s.checkProgressive(span)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -47,11 +54,16 @@ func (s *Service) recording(ctx context.Context, in *rangeInput, ifRange string)
 	if len(p.refs) == 0 {
 		return nil, s.noFootage(ctx, p, span)
 	}
-	v, err := s.makeVirtual(ctx, p)
-	if err == nil {
+	var v *virtual
+	if progressive {
+		v, err = s.makeProgressive(ctx, p)
+	} else if v, err = s.makeVirtual(ctx, p); err == nil {
 		err = s.addManifest(ctx, v, ifRange)
 	}
+	var problem *Problem
 	switch {
+	case errors.As(err, &problem):
+		return nil, err
 	case errors.Is(err, errEmpty):
 		return nil, s.noFootage(ctx, p, span)
 	case err != nil:

@@ -143,7 +143,11 @@ func (r *stream) fetch(i int) {
 	r.wg.Go(func() {
 		defer close(a.done)
 		a.data, a.err = r.s.reader.read(ctx, r.v.plan.want(int(r.v.sections[i].ref)))
-		if a.err == nil {
+		switch {
+		case a.err != nil:
+		case r.v.progressive:
+			a.data, a.err = r.v.samplesOf(i, a.data)
+		default:
 			a.err = r.v.retime(i, a.data)
 		}
 	})

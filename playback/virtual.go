@@ -34,6 +34,8 @@ type virtual struct {
 	modified time.Time
 	// What is shown, Unix ns: presentation time 0 is startNS.
 	startNS, endNS int64
+	// progressive: it is not fragmented, and has no manifest.
+	progressive bool
 }
 
 // section is a piece of the file after the header.
@@ -42,6 +44,11 @@ type section struct {
 	size int64
 	ref  int32  // index in plan.refs
 	edge []byte // the bytes, where they are known already
+
+	// Of a progressive file: how many bytes of the fragment come before its samples, and
+	// the SHA-256 of its moof.
+	skip int64
+	head media.Hash
 }
 
 // find returns the section that has the byte at offset at, which is at least len(header).
@@ -89,7 +96,7 @@ func (s *Service) makeVirtual(ctx context.Context, p *plan) (*virtual, error) {
 			return nil, fmt.Errorf("init header %x… of %s: %w", h[:6], p.camera, err)
 		}
 	}
-	edges, err := s.edges(ctx, p, inits)
+	edges, err := s.edges(ctx, p, inits, edgeFirst)
 	if err != nil {
 		return nil, err
 	}

@@ -218,7 +218,7 @@ func (s *server) Read(q *nodepb.ReadRequest, out grpc.ServerStreamingServer[node
 		}
 		sent := false
 		if err == nil {
-			err = s.send(v, &ref, out, &sent)
+			err = s.send(v, &ref, q.GetLimit(), out, &sent)
 		}
 		if err == nil || sent || out.Context().Err() != nil {
 			return err
@@ -230,35 +230,40 @@ func (s *server) Read(q *nodepb.ReadRequest, out grpc.ServerStreamingServer[node
 	return s.fail("read a fragment of camera "+q.GetCamera(), err)
 }
 
-// send sends the bytes of a fragment; sent tells whether any of them went out.
-func (s *server) send(v *volume, ref *index.Ref, out grpc.ServerStreamingServer[nodepb.ReadReply], sent *bool) error {
+// send sends the bytes of a fragment, or only the first ones; sent tells whether any of
+// them went out.
+func (s *server) send(v *volume, ref *index.Ref, limit uint64, out grpc.ServerStreamingServer[nodepb.ReadReply], sent *bool) error {
 	if err := v.reads.Acquire(out.Context(), 1); err != nil {
 		return status.FromContextError(err).Err()
 	}
 	defer v.reads.Release(1)
 	h := newHash()
-	err := s.eachChunk(v, ref, func(b []byte) error {
+	size := ref.Size
+	if limit > 0 && limit < uint64(size) {
+		size = int64(limit)
+	}
+	err := s.eachChunk(v, ref, size, func(b []byte) error {
 		*sent = true
 		_, _ = h.Write(b) // never fails
 		s.r.meters.served.Add(float64(len(b)))
 		return out.Send(&nodepb.ReadReply{Data: b})
 	})
-	if err == nil && media.Hash(h.Sum(nil)) != ref.Hash {
+	if err == nil && size == ref.Size && media.Hash(h.Sum(nil)) != ref.Hash {
 		v.scrub.suspect(ref)
 		err = status.Errorf(codes.DataLoss, "recorder %s: fragment %d in segment %s is damaged", s.r.opts.Name, ref.First, ref.Segment)
 	}
 	return err
 }
 
-// eachChunk reads moof and mdat of a fragment. A chunk belongs to the callee.
-func (s *server) eachChunk(v *volume, ref *index.Ref, take func([]byte) error) (err error) {
+// eachChunk reads moof and mdat of a fragment, so many bytes of it. A chunk belongs to the callee.
+func (s *server) eachChunk(v *volume, ref *index.Ref, size int64, take func([]byte) error) (err error) {
 	f, err := s.r.opts.FS.Open(v.disk.name(ref.Segment))
 	if err != nil {
 		return s.unreadable(v, ref, err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	at := ref.At + boxLen(&ref.Info)
-	for left := ref.Size; left > 0; {
+	for left := size; left > 0; {
 		b := make([]byte, min(left, readChunk))
 		if n, err := f.ReadAt(b, at); n < len(b) {
 			return s.unreadable(v, ref, err)
@@ -334,7 +339,7 @@ func (s *server) verify(v *volume, ref *index.Ref, level string) *nodepb.VerifyR
 		return reply
 	}
 	h := newHash()
-	err := s.eachChunk(v, ref, func(b []byte) error {
+	err := s.eachChunk(v, ref, ref.Size, func(b []byte) error {
 		_, err := h.Write(b)
 		return err
 	})

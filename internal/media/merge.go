@@ -49,6 +49,7 @@ type Merged struct {
 	Header []byte
 
 	places []map[uint32]Placement
+	tracks []moovTrack
 }
 
 // maxLead bounds Edit.LeadNS, in ticks.
@@ -111,6 +112,7 @@ func MergeInits(sources []*Init, e Edit) (*Merged, error) {
 	if e.EndNS > 0 {
 		mv.durationMS = (e.EndNS - e.StartNS) / 1e6
 	}
+	m.tracks = tracks
 	if e.First == nil || e.First.Size == 0 {
 		m.Header = appendMoov(ftyp(), tracks, mv)
 		return m, nil

@@ -16,12 +16,24 @@ type moovTrack struct {
 	runAt          uint32
 	runDescription uint32
 	runLead        int32 // added to the composition offsets
+
+	// table describes all samples of a file without fragments, which are at tableAt; nil:
+	// there are fragments. mediaTicks is how long they are.
+	table      *progressiveTrack
+	tableAt    int64
+	mediaTicks int64
+	emptyTicks int64 // as emptyMS, in ticks of the movie
 }
 
 // movie is what a moov says of the whole.
 type movie struct {
 	edit       bool  // write an edit list
 	durationMS int64 // of the presentation; 0: not known
+
+	// Without fragments, times are exact: ticks per second, and how long it is in ticks.
+	whole     bool
+	timescale uint32
+	duration  int64
 }
 
 // movieTimescale is that of mvhd, tkhd and elst: milliseconds.
@@ -41,9 +53,13 @@ func ftyp() []byte {
 // appendMoov appends a moov box without samples, for fragments (ISO/IEC 14496-12 8.2.1).
 func appendMoov(b []byte, tracks []moovTrack, m movie) []byte {
 	w := boxWriter{b: b}
+	scale, duration := uint32(movieTimescale), m.durationMS
+	if m.whole {
+		scale, duration = m.timescale, m.duration
+	}
 	w.box("moov", func() {
 		w.full("mvhd", 0, 0, func() {
-			w.u32(0, 0, movieTimescale, uint32(m.durationMS))
+			w.u32(0, 0, scale, uint32(duration))
 			w.u32(0x00010000) // rate
 			w.b = append(w.b, 1, 0)
 			w.zero(10)
@@ -57,6 +73,9 @@ func appendMoov(b []byte, tracks []moovTrack, m movie) []byte {
 		})
 		for i := range tracks {
 			w.track(&tracks[i], m)
+		}
+		if m.whole {
+			return
 		}
 		w.box("mvex", func() {
 			if m.durationMS > 0 {
@@ -103,9 +122,13 @@ func (w *boxWriter) zero(n int) { w.b = append(w.b, make([]byte, n)...) }
 
 func (w *boxWriter) track(t *moovTrack, m movie) {
 	video := t.kind == KindVideo
+	duration, empty := m.durationMS, t.emptyMS
+	if m.whole {
+		duration, empty = m.duration, t.emptyTicks
+	}
 	w.box("trak", func() {
 		w.full("tkhd", 0, 3, func() { // enabled, in movie
-			w.u32(0, 0, t.id, 0, uint32(m.durationMS))
+			w.u32(0, 0, t.id, 0, uint32(duration))
 			w.zero(8)
 			if video {
 				w.u16(0, 0, 0, 0) // layer, group, volume
@@ -118,25 +141,25 @@ func (w *boxWriter) track(t *moovTrack, m movie) {
 		if m.edit {
 			w.box("edts", func() {
 				w.full("elst", 1, 0, func() {
-					edit := func(durationMS, mediaTime int64) {
-						w.u32(0, uint32(durationMS))
+					edit := func(duration, mediaTime int64) {
+						w.u32(0, uint32(duration))
 						w.b = binary.BigEndian.AppendUint64(w.b, uint64(mediaTime))
 						w.u16(1, 0) // rate
 					}
-					if t.emptyMS == 0 {
+					if empty == 0 {
 						w.u32(1)
-						edit(m.durationMS, t.mediaTime)
+						edit(duration, t.mediaTime)
 						return
 					}
 					w.u32(2)
-					edit(t.emptyMS, -1) // an empty edit
-					edit(max(m.durationMS-t.emptyMS, 0), t.mediaTime)
+					edit(empty, -1) // an empty edit
+					edit(max(duration-empty, 0), t.mediaTime)
 				})
 			})
 		}
 		w.box("mdia", func() {
 			w.full("mdhd", 0, 0, func() {
-				w.u32(0, 0, t.timescale, 0)
+				w.u32(0, 0, t.timescale, uint32(t.mediaTicks))
 				w.u16(0x55c4, 0) // und
 			})
 			w.full("hdlr", 0, 0, func() {
@@ -174,6 +197,10 @@ func (w *boxWriter) track(t *moovTrack, m movie) {
 
 // samples writes the tables of a track's samples (ISO/IEC 14496-12 8.6, 8.7).
 func (w *boxWriter) samples(t *moovTrack) {
+	if t.table != nil {
+		w.tables(t.table, t.tableAt)
+		return
+	}
 	if t.run == nil {
 		for _, typ := range [...]string{"stts", "stsc"} {
 			w.full(typ, 0, 0, func() { w.u32(0) })

@@ -1411,7 +1411,8 @@ type ReadRequest struct {
 	Epoch         []byte                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	First         uint64                 `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
 	StartNs       int64                  `protobuf:"varint,4,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
-	Hash          []byte                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"` // what the caller expects; another one is answered with NOT_FOUND
+	Hash          []byte                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"`     // what the caller expects; another one is answered with NOT_FOUND
+	Limit         uint64                 `protobuf:"varint,10,opt,name=limit,proto3" json:"limit,omitempty"` // only so many bytes, from the start; 0: all. They are not verified then
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1479,6 +1480,13 @@ func (x *ReadRequest) GetHash() []byte {
 		return x.Hash
 	}
 	return nil
+}
+
+func (x *ReadRequest) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
 }
 
 type ReadReply struct {
@@ -2854,13 +2862,15 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x05locks\x18\x0f \x03(\v2\x12.duet.node.v1.LockR\x05locks\x12\x18\n" +
 	"\alacking\x18\x14 \x01(\tR\alacking\x12*\n" +
 	"\x11lacking_before_ns\x18\x15 \x01(\x03R\x0flackingBeforeNs\x121\n" +
-	"\brepaired\x18\x02 \x03(\v2\x15.duet.node.v1.StretchR\brepaired\"\x80\x01\n" +
+	"\brepaired\x18\x02 \x03(\v2\x15.duet.node.v1.StretchR\brepaired\"\x96\x01\n" +
 	"\vReadRequest\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\fR\x05epoch\x12\x14\n" +
 	"\x05first\x18\x03 \x01(\x04R\x05first\x12\x19\n" +
 	"\bstart_ns\x18\x04 \x01(\x03R\astartNs\x12\x12\n" +
-	"\x04hash\x18\x05 \x01(\fR\x04hash\"\x1f\n" +
+	"\x04hash\x18\x05 \x01(\fR\x04hash\x12\x14\n" +
+	"\x05limit\x18\n" +
+	" \x01(\x04R\x05limit\"\x1f\n" +
 	"\tReadReply\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"9\n" +
 	"\vInitRequest\x12\x16\n" +
