@@ -99,6 +99,7 @@ func (s *Service) register(api huma.API) {
 	})
 	s.registerLocks(api, errs)
 	s.registerHLS(api, errs)
+	s.registerArchives(api, errs)
 	s.registerSnapshots(api, errs)
 	responses := errs(400, 404, 416, 500, 503)
 	responses["200"] = &huma.Response{

@@ -108,7 +108,7 @@ func (s *Service) send(w http.ResponseWriter, r *http.Request, v *virtual) {
 	h.Set("Content-Type", "video/mp4")
 	h.Set("ETag", v.etag)
 	h.Set("Cache-Control", "no-cache") // to be validated: footage may still be added to the range
-	h.Set("Content-Disposition", fmt.Sprintf(`inline; filename="%s_%s.mp4"`, v.plan.camera, at(v.startNS).Format("2006-01-02T15-04-05Z")))
+	h.Set("Content-Disposition", fmt.Sprintf(`inline; filename="%s"`, v.fileName()))
 	h.Set(headerStart, at(v.startNS).String())
 	h.Set(headerEnd, at(v.endNS).String())
 	h.Set(headerGaps, strconv.Itoa(len(v.plan.gaps)))
@@ -142,6 +142,7 @@ type counter struct {
 	http.ResponseWriter
 	bytes   int64
 	refused bool
+	failed  error // why nothing more could be sent
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -168,5 +169,8 @@ func (c *counter) Write(b []byte) (int, error) {
 	}
 	n, err := c.ResponseWriter.Write(b)
 	c.bytes += int64(n)
+	if err != nil {
+		c.failed = err
+	}
 	return n, err
 }
