@@ -110,9 +110,11 @@ func (f *follow) extend(ctx context.Context, s *Service, mono int64) error {
 		f.list.trim(liveItems, liveFor)
 		if before == 0 {
 			// No count of what came before is kept, so that numbers begin at the time: there
-			// is no more than one segment a second, and they never go back.
+			// is no more than one segment a second, and they never go back. Numbers of
+			// discontinuities are small: hls.js has arrays of that length, and seconds since
+			// 1970 make it hang.
 			f.base = f.list.items[0].startNS/int64(time.Second) - f.list.dropped
-			f.baseBreaks = f.list.epochs[f.list.items[0].epoch].Time().Unix() - f.list.droppedBreaks
+			f.baseBreaks = f.list.epochs[f.list.items[0].epoch].Time().Unix()/breaksEvery - f.list.droppedBreaks
 		}
 	}
 	f.target = max(f.target, f.list.seconds())
@@ -121,6 +123,9 @@ func (f *follow) extend(ctx context.Context, s *Service, mono int64) error {
 	}
 	return nil
 }
+
+// breaksEvery is how many seconds have one number of a discontinuity, see above.
+const breaksEvery = 6 * 3600
 
 // settled decides whether the list may go on behind a hole. At its end, a hole may be one
 // for a moment only: one recorder is a little later than the other, or is about to answer
