@@ -1,5 +1,5 @@
 # `make help` lists the targets. Go is the only thing that has to be there before; what
-# else the tests need, .ci/setup installs or names.
+# else the tests and the page need, .ci/setup installs or names.
 
 GO        ?= go
 BIN       := bin
@@ -12,16 +12,38 @@ FUZZTIME  ?= 10s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: run build test unit race lint fuzz e2e sim sites bench proto testdata setup clean help
+.PHONY: run build web webtest test unit race lint fuzz e2e sim sites bench proto testdata setup clean help
 
 run: build ## run the demo: simulated cameras, proxy, three recorders, playback, on this machine
 	$(BIN)/duet demo $(ARGS)
 
-build: ## build bin/duet
+build: web ## build bin/duet
 	@.ci/setup go
 	$(GO) build -o $(BIN)/duet ./cmd/duet
 
-test: setup build unit sites ## set up what is missing, then all tests: units, then whole sites
+# The page is embedded in the program. Without Node.js, which can be installed as root on
+# Debian and Ubuntu alone, the program is built without it, and says so at its root.
+WEB     := playback/web
+WEBSRC   = $(shell git ls-files -co --exclude-standard $(WEB)/src $(WEB)/public 2>/dev/null || find $(WEB)/src $(WEB)/public -type f) \
+	$(WEB)/index.html $(WEB)/vite.config.ts $(WEB)/package-lock.json
+
+web: ## build the page of playback (also part of build)
+	@if .ci/setup web; then $(MAKE) --no-print-directory $(WEB)/dist/page/index.html; \
+	else echo "duet is built without its page" >&2; fi
+
+$(WEB)/dist/page/index.html: $(WEB)/node_modules/.installed $(WEBSRC)
+	cd $(WEB) && npm run --silent build -- --logLevel warn
+	@touch $@
+
+$(WEB)/node_modules/.installed: $(WEB)/package-lock.json $(WEB)/package.json $(WEB)/.npmrc
+	cd $(WEB) && npm ci --ignore-scripts --no-progress --loglevel=error
+	@touch $@
+
+webtest: web ## the page's types, lint and unit tests
+	@if [ -e $(WEB)/node_modules/.installed ]; then cd $(WEB) && npm run --silent check && npm test --silent; \
+	else echo "Node.js is missing: the page is not checked" >&2; fi
+
+test: setup build webtest unit sites ## set up what is missing, then all tests: units, then whole sites
 
 unit: ## the tests of packages
 	$(GO) test -vet=off $(UNIT)
@@ -74,7 +96,7 @@ setup: ## install, or name, what the tests need beside Go
 	@.ci/setup tests
 
 clean: ## remove what was built and what the demo recorded
-	rm -rf $(BIN) duet-demo
+	rm -rf $(BIN) duet-demo $(WEB)/dist/page $(WEB)/node_modules
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

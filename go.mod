@@ -2,6 +2,9 @@ module github.com/duet-video/duet
 
 go 1.26.0
 
+// What bundles the page.
+ignore ./playback/web/node_modules
+
 require (
 	github.com/Eyevinn/mp4ff v0.50.0
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0

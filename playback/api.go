@@ -143,8 +143,12 @@ func recordingHeaders() map[string]*huma.Param {
 	return m
 }
 
-// elsewhere answers what no other pattern takes.
+// elsewhere answers what no other pattern takes: the page, and paths that do not exist.
 func (s *Service) elsewhere(w http.ResponseWriter, r *http.Request) {
+	if s.page.Has(r) {
+		s.page.ServeHTTP(w, r)
+		return
+	}
 	allow := "GET, HEAD"
 	switch path := r.URL.Path; {
 	case path == "/v1/locks":

@@ -16,6 +16,7 @@ import (
 	"github.com/duet-video/duet/internal/clock"
 	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/node"
+	"github.com/duet-video/duet/playback/web"
 )
 
 // maxRecorders is how many recorders a site may have: holders are kept in one word.
@@ -40,6 +41,7 @@ type Service struct {
 	noFFmpeg     string
 	progressives *cache[string, *virtual]
 	m            *metrics
+	page         *web.Page
 	every        *node.Every
 	// answering is held for reading by each request under way.
 	answering sync.RWMutex
@@ -61,6 +63,9 @@ func New(o Options) (*Service, error) {
 	}
 	var err error
 	if s.m, err = newMetrics(s.registry); err != nil {
+		return nil, err
+	}
+	if s.page, err = web.New(); err != nil {
 		return nil, err
 	}
 	s.every = node.NewEvery(time.Second, s.clock.Now)

@@ -37,6 +37,10 @@ var rules = []rule{
 		from:   append([]string{"internal", "index"}, roles...), to: []string{"bench", "testdata"},
 	},
 	{
+		reason: "the page is files that are served: it talks to the API as every client does, from the browser",
+		from:   []string{"playback/web"}, to: []string{"index", "internal", "bench", "google.golang.org/grpc"}, tests: true,
+	},
+	{
 		reason: "internal packages are leaves: they know no role, no index and no command",
 		from:   []string{"internal"}, to: append([]string{"index"}, roles...),
 	},
