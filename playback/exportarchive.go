@@ -290,7 +290,7 @@ func (s *Service) sendBundle(w http.ResponseWriter, r *http.Request, b *bundle) 
 	if r.Method == http.MethodHead {
 		return
 	}
-	counted := &counter{ResponseWriter: w}
+	counted := s.counted(w)
 	err := b.write(r.Context(), s, counted)
 	s.m.sent.Add(float64(counted.bytes))
 	if err == nil {

@@ -18,7 +18,7 @@ import (
 const (
 	// headsAtOnce is how many moofs are read at once for the tables of a progressive file.
 	headsAtOnce        = 16
-	progressiveBytes   = 128 << 20
+	progressiveBytes   = 96 << 20
 	layoutFragmented   = "fragmented"
 	layoutProgressive  = "progressive"
 	progressiveVersion = "p1"
@@ -89,14 +89,16 @@ func (s *Service) makeProgressive(ctx context.Context, p *plan) (*virtual, error
 		return nil, errEmpty
 	}
 	v.size = int64(len(v.header))
+	memory := int64(cap(v.header)) + int64(cap(v.sections))*128 + int64(cap(p.refs))*192
 	for i := range v.sections {
 		sec := &v.sections[i]
 		sec.at = v.size
 		v.size += sec.size
+		memory += int64(len(sec.edge))
 	}
 	v.media = v.size
 	v.etag = `"` + progressiveVersion + key + `"`
-	s.progressives.put(key, v, int64(cap(v.header))+int64(len(v.sections))*128+int64(cap(p.refs))*192)
+	s.progressives.put(key, v, memory)
 	return v, nil
 }
 

@@ -160,7 +160,7 @@ func (s *Service) sendPlaylist(w http.ResponseWriter, r *http.Request, p *playli
 	if r.Method == http.MethodHead {
 		return
 	}
-	counted := &counter{ResponseWriter: w}
+	counted := s.counted(w)
 	_ = p.list.write(counted, &p.form) // the client may be gone
 	s.m.sent.Add(float64(counted.bytes))
 }

@@ -234,7 +234,7 @@ func (s *Service) sendBlob(w http.ResponseWriter, r *http.Request, b *blob) {
 		return
 	}
 	h.Set("Content-Type", b.kind)
-	counted := &counter{ResponseWriter: w}
+	counted := s.counted(w)
 	http.ServeContent(counted, r, "", time.Time{}, bytes.NewReader(b.data))
 	s.m.sent.Add(float64(counted.bytes))
 }

@@ -53,6 +53,9 @@ type Deadlines struct {
 	// Patience is how long a response waits for a fragment that every recorder fails to
 	// deliver, before it is broken off. 8 s.
 	Patience time.Duration
+	// Client is how long a client may take none of an answer, before it is broken off. 10 min:
+	// a player that pauses takes none, and asks for the rest when it goes on.
+	Client time.Duration
 	// Drain is how long responses may go on after Run was told to end. 10 s.
 	Drain time.Duration
 }
@@ -122,6 +125,7 @@ func (d *Deadlines) fill() {
 	set(&d.ProbeEvery, time.Second)
 	set(&d.Stall, 300*time.Millisecond)
 	set(&d.Patience, 8*time.Second)
+	set(&d.Client, 10*time.Minute)
 	set(&d.Drain, 10*time.Second)
 }
 

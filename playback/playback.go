@@ -147,6 +147,8 @@ func (s *Service) tracked(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.answering.RLock()
 		defer s.answering.RUnlock()
+		// What follows renews it while the client reads, see counter.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.o.Deadlines.Client)) // there is one on any connection
 		h.ServeHTTP(w, r)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The headers of a recording, beside those of HTTP.
@@ -123,7 +124,7 @@ func (s *Service) send(w http.ResponseWriter, r *http.Request, v *virtual) {
 
 	body := s.open(r.Context(), v)
 	defer body.Close()
-	counted := &counter{ResponseWriter: w}
+	counted := s.counted(w)
 	http.ServeContent(counted, r, "", v.modified, body)
 	s.m.sent.Add(float64(counted.bytes))
 	if err := body.brokenBy(); err != nil {
@@ -137,12 +138,19 @@ func (s *Service) send(w http.ResponseWriter, r *http.Request, v *virtual) {
 }
 
 // counter counts the bytes of a response, and answers a range that cannot be had with a
-// Problem in place of the text of net/http.
+// Problem in place of the text of net/http. It gives a client that reads more time.
 type counter struct {
 	http.ResponseWriter
+	rc      *http.ResponseController
+	within  time.Duration
+	renewed time.Time
 	bytes   int64
 	refused bool
 	failed  error // why nothing more could be sent
+}
+
+func (s *Service) counted(w http.ResponseWriter) *counter {
+	return &counter{ResponseWriter: w, rc: http.NewResponseController(w), within: s.o.Deadlines.Client, renewed: time.Now()}
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -166,6 +174,10 @@ func (c *counter) Write(b []byte) (int, error) {
 			}).write(c.ResponseWriter)
 		}
 		return len(b), nil
+	}
+	if now := time.Now(); now.Sub(c.renewed) > c.within/16 {
+		c.renewed = now
+		_ = c.rc.SetWriteDeadline(now.Add(c.within)) // there is one on any connection
 	}
 	n, err := c.ResponseWriter.Write(b)
 	c.bytes += int64(n)

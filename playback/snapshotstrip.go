@@ -138,7 +138,7 @@ func (s *Service) sendPicture(w http.ResponseWriter, r *http.Request, data []byt
 	if s.clock.Now().Sub(of) > settledFor {
 		h.Set("Cache-Control", keepFor)
 	}
-	counted := &counter{ResponseWriter: w}
+	counted := s.counted(w)
 	http.ServeContent(counted, r, "", time.Time{}, bytes.NewReader(data))
 	s.m.sent.Add(float64(counted.bytes))
 }

@@ -122,10 +122,25 @@ func (s *stage) round(ctx context.Context, round int, rep *PlaybackReport) error
 	exports := func(name string, n int) act {
 		return act{name, func(a *Answering) error { return s.atOnce(ctx, a, all(n, minute)) }}
 	}
+	playlist := func(length time.Duration) func() string {
+		return func() string { a, b := somewhere(length); return path("index.m3u8", a, b) }
+	}
+	begins := func(name string) act {
+		return act{name, func(a *Answering) error { return s.beginHLS(ctx, a, all(s.o.Requests, playlist(time.Minute))) }}
+	}
 	acts := []act{
 		timelines("timeline of everything", to.Sub(from)-2*time.Second),
 		timelines("timeline of a day", min(day, to.Sub(from)/2)),
 		seeks("seek"),
+		begins("HLS: playlist, and with init header and first segment"),
+		{"HLS: playlist of a day", func(a *Answering) error { return s.oneByOne(ctx, a, all(10, playlist(min(day, to.Sub(from)/2))), true) }},
+		{"seek, progressive", func(a *Answering) error {
+			return s.oneByOne(ctx, a, all(s.o.Requests, func() string { return seek() + "&layout=progressive" }), false)
+		}},
+		{"progressive export of an hour", func(a *Answering) error {
+			x, y := somewhere(min(time.Hour, to.Sub(from)/2))
+			return s.oneByOne(ctx, a, []string{path("recording.mp4", x, y) + "&layout=progressive"}, false)
+		}},
 		exports("export", 1),
 		{"cat, as much", func(a *Answering) error { return s.atOnce(ctx, a, []string{s.catURL(rep.exported)}) }},
 		exports(fmt.Sprintf("%d exports at once", s.o.Streams), s.o.Streams),
@@ -134,6 +149,7 @@ func (s *stage) round(ctx context.Context, round int, rep *PlaybackReport) error
 		}},
 		{killedAct, func(a *Answering) error { return s.killed(ctx, a, all(s.o.Streams, minute)) }},
 		seeks("seek, a recorder dead"),
+		begins("HLS: playlist, and with init header and first segment, a recorder dead"),
 		timelines("timeline of everything, a recorder dead", to.Sub(from)-2*time.Second),
 	}
 	for _, x := range acts {
