@@ -87,6 +87,8 @@ type Options struct {
 	Version string
 	// Listener takes the HTTP requests. The Service closes it.
 	Listener net.Listener
+	// RTSP serves recordings over RTSP; nil: it does not.
+	RTSP *RTSP
 
 	Recorders []Node
 	Proxies   []Node

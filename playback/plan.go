@@ -12,6 +12,7 @@ import (
 	"github.com/duet-video/duet/index"
 	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/record"
+	"github.com/duet-video/duet/playback/replay"
 )
 
 // How far around a range fragments are looked for: audio runs a little before or after
@@ -98,6 +99,11 @@ func newPlanner(camera string, fromNS, toNS int64, limit int, peerOf []*peer) *p
 		epoch: make(map[record.Epoch]uint32), init: make(map[media.Hash]uint32),
 		coveredNS: fromNS,
 	}
+}
+
+// goOn makes it follow what was played already.
+func (p *planner) goOn(a *replay.After) {
+	p.some, p.current, p.endOffset, p.coverNS = true, a.Epoch, a.End, a.CoverNS
 }
 
 // add takes the next fragment of the merged listing. Where two sessions of the camera
@@ -336,33 +342,47 @@ func (p *plan) silentReasons() string {
 	return b.String()
 }
 
+// planning says what a plan is made of.
+type planning struct {
+	camera       string
+	fromNS, toNS int64
+	liveNS       int64 // see planner.finish
+	backNS       int64 // how far before the range fragments are looked for
+	limit        int
+	after        *replay.After // go on behind that; may be nil
+}
+
 // makePlan asks the recorders what they have of [fromNS, toNS).
 func (p *pool) makePlan(ctx context.Context, camera string, fromNS, toNS, liveNS int64, limit int) (*plan, error) {
-	for back := lookBackNS; ; back = min(back*6, preRollNS) {
-		pl, err := p.planOnce(ctx, camera, fromNS, toNS, liveNS, back, limit)
-		if err != nil || !pl.needsMore() || back == preRollNS {
+	o := planning{camera: camera, fromNS: fromNS, toNS: toNS, liveNS: liveNS, backNS: lookBackNS, limit: limit}
+	for ; ; o.backNS = min(o.backNS*6, preRollNS) {
+		pl, err := p.planOnce(ctx, o)
+		if err != nil || !pl.needsMore() || o.backNS == preRollNS {
 			return pl, err
 		}
 	}
 }
 
-func (p *pool) planOnce(ctx context.Context, camera string, fromNS, toNS, liveNS, backNS int64, limit int) (*plan, error) {
-	l := p.list(ctx, camera, fromNS-backNS, min(toNS, math.MaxInt64-lookAheadNS)+lookAheadNS)
+func (p *pool) planOnce(ctx context.Context, o planning) (*plan, error) {
+	l := p.list(ctx, o.camera, o.fromNS-o.backNS, min(o.toNS, math.MaxInt64-lookAheadNS)+lookAheadNS)
 	defer l.close()
 	failed := make(map[*peer]*index.SourceError)
 	sources, peers := l.sources()
-	o := index.MergeOptions{Continue: true, OnError: func(e *index.SourceError) { failed[peers[e.Source]] = e }}
-	b := newPlanner(camera, fromNS, toNS, limit, peers)
-	for m, err := range index.MergeWith(o, sources...) {
+	merge := index.MergeOptions{Continue: true, OnError: func(e *index.SourceError) { failed[peers[e.Source]] = e }}
+	b := newPlanner(o.camera, o.fromNS, o.toNS, o.limit, peers)
+	if o.after != nil {
+		b.goOn(o.after)
+	}
+	for m, err := range index.MergeWith(merge, sources...) {
 		if err == nil {
 			err = b.add(m)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("plan %s: %w", camera, err)
+			return nil, fmt.Errorf("plan %s: %w", o.camera, err)
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return b.finish(l.silent, failed, liveNS)
+	return b.finish(l.silent, failed, o.liveNS)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/duet-video/duet/internal/clock"
 	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/node"
+	"github.com/duet-video/duet/playback/replay"
 	"github.com/duet-video/duet/playback/web"
 )
 
@@ -43,6 +44,7 @@ type Service struct {
 	m            *metrics
 	page         *web.Page
 	every        *node.Every
+	replay       *replay.Server // nil: none
 	// answering is held for reading by each request under way.
 	answering sync.RWMutex
 }
@@ -87,6 +89,9 @@ func New(o Options) (*Service, error) {
 		pool: s.pool, clock: s.clock, d: o.Deadlines, maxBytes: o.Limits.FragmentBytes,
 		inits: newCache[media.Hash, []byte](initCacheBytes), m: s.m, trouble: s.trouble,
 	}
+	if s.replay, err = s.newReplay(); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -123,12 +128,24 @@ func (s *Service) Run(ctx context.Context) error {
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ErrorLog:          stdlog.New(s.o.Log.With().Str("component", "http").Logger(), "", 0),
 	}
-	served := make(chan error, 1)
+	served, replayed := make(chan error, 1), make(chan error, 1)
 	go func() { served <- srv.Serve(s.o.Listener) }()
+	replaying, stopReplay := context.WithCancel(ctx)
+	if s.replay != nil {
+		wg.Go(func() { replayed <- s.replay.Run(replaying) })
+	}
+	defer stopReplay()
 	select {
 	case err := <-served:
 		_ = srv.Close()
 		return fmt.Errorf("serve HTTP on %s: %w", s.o.Listener.Addr(), err)
+	case err := <-replayed:
+		if err != nil {
+			_ = srv.Close()
+			<-served
+			return err
+		}
+		<-ctx.Done() // it ended because of that
 	case <-ctx.Done():
 	}
 	drain, cancel := context.WithTimeout(requests, s.o.Deadlines.Drain)

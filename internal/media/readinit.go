@@ -26,8 +26,10 @@ type InitTrack struct {
 	Kind      Kind
 	// Codec: G.711 is LPCM here; Unknown where it is none that a Builder writes.
 	Codec Codec
-	// SampleRate in Hz and Channels, of audio; Width and Height in pixels, of video.
+	// SampleRate in Hz and Channels, of audio; BitDepth, of LPCM; Width and Height in
+	// pixels, of video.
 	SampleRate, Channels int
+	BitDepth             int
 	Width, Height        int
 
 	entries [][]byte // sample descriptions, whole boxes of the stsd
@@ -142,6 +144,9 @@ func (t *InitTrack) describe(entry []byte) {
 	case t.Kind == KindAudio && len(entry) >= 36:
 		t.Channels = int(binary.BigEndian.Uint16(entry[24:]))
 		t.SampleRate = int(binary.BigEndian.Uint16(entry[32:]))
+		if t.Codec == LPCM {
+			t.BitDepth = int(binary.BigEndian.Uint16(entry[26:]))
+		}
 	}
 }
 
