@@ -86,7 +86,7 @@ type demo struct {
 }
 
 // demoPorts are those of design and documents, as far as they are free.
-type demoPorts struct{ cameras, link, rtsp, proxyHTTP, r1, r2, r3, playback int }
+type demoPorts struct{ cameras, link, rtsp, proxyHTTP, r1, r2, r3, playback, replay int }
 
 func (c *demoCmd) prepare(ctx context.Context) (*demo, error) {
 	d := &demo{dir: c.Dir, file: filepath.Join(c.Dir, "duet.yaml")}
@@ -94,6 +94,7 @@ func (c *demoCmd) prepare(ctx context.Context) (*demo, error) {
 	d.ports = demoPorts{
 		cameras: taken.pick(8654), link: taken.pick(7400), rtsp: taken.pick(8554), proxyHTTP: taken.pick(9101),
 		r1: taken.pick(9102), r2: taken.pick(9103), r3: taken.pick(9104), playback: taken.pick(8080),
+		replay: taken.pick(8555),
 	}
 	if taken.err != nil {
 		return nil, taken.err
@@ -140,9 +141,9 @@ recorders:
   - {name: r2, role: primary,   http: "127.0.0.1:%d", data: r2, quota: 1GB}
   - {name: r3, role: redundant, http: "127.0.0.1:%d", data: r3, quota: 2GB}
 playback:
-  - {name: v1, http: "127.0.0.1:%d"}
+  - {name: v1, http: "127.0.0.1:%d", rtsp: "127.0.0.1:%d"}
 retention: {age: 6h}
-`, d.ports.link, d.ports.rtsp, d.ports.proxyHTTP, d.ports.r1, d.ports.r2, d.ports.r3, d.ports.playback)
+`, d.ports.link, d.ports.rtsp, d.ports.proxyHTTP, d.ports.r1, d.ports.r2, d.ports.r3, d.ports.playback, d.ports.replay)
 }
 
 // portPicker finds free ports.

@@ -139,6 +139,7 @@ func (d *demo) next(v *siteView, colours bool) string {
 	return "\n" + painter(colours).by(bold, "What to try next") + "\n" + strings.Join([]string{
 		fmt.Sprintf("  kill -9 %-40s  a recorder dies: see the table, then export across it", pid),
 		fmt.Sprintf("  ffplay -rtsp_transport tcp rtsp://127.0.0.1:%d/%s", d.ports.rtsp, cam),
+		fmt.Sprintf("  ffplay -rtsp_transport tcp 'rtsp://127.0.0.1:%d/%s?start=%s'", d.ports.replay, cam, start),
 		fmt.Sprintf("  curl 'http://127.0.0.1:%d/v1/cameras/%s/timeline?start=%s&end=%s'", d.ports.playback, cam, start, endOr(end, v.Time)),
 		fmt.Sprintf("  %s export %s --from -1m -o %s.mp4 -c %s", exe, cam, cam, shortPath(d.file)),
 		fmt.Sprintf("  %s verify --site -c %s", exe, shortPath(d.file)),

@@ -99,7 +99,12 @@ func (s *site) nodes(local func(config.Address) bool) []siteNode {
 	}
 	for i, p := range s.Playback {
 		if local(p.HTTP) {
-			all = append(all, siteNode{"playback", p.Name, []listenKey{{fmt.Sprintf("playback[%d].http", i), p.HTTP}}})
+			k := fmt.Sprintf("playback[%d].", i)
+			keys := []listenKey{{k + "http", p.HTTP}}
+			if p.RTSP != "" {
+				keys = append(keys, listenKey{k + "rtsp", p.RTSP})
+			}
+			all = append(all, siteNode{"playback", p.Name, keys})
 		}
 	}
 	return all

@@ -79,6 +79,10 @@ func (d *Disk) short(text string) { d.Path = text }
 type Playback struct {
 	Name string  `yaml:"name" validate:"required,name"`
 	HTTP Address `yaml:"http" validate:"required,address"`
+	// RTSP is where recordings are served over RTSP; empty: they are not.
+	RTSP Address `yaml:"rtsp" validate:"omitempty,address"`
+	// UDP is the first (even) of the two ports that RTP and RTCP are sent from; 0: any.
+	UDP int `yaml:"udp" validate:"min=0,max=65534"`
 }
 
 // Retention says how much is kept of each camera; zero: no limit of that kind.
@@ -134,7 +138,7 @@ type TLS struct {
 	Dir string `yaml:"dir" validate:"required"`
 }
 
-// Reader may read the RTSP endpoint. When there are any, others may not.
+// Reader may read the RTSP endpoints. When there are any, others may not.
 type Reader struct {
 	User     string `yaml:"user" validate:"required"`
 	Password Secret `yaml:"password" validate:"required"`

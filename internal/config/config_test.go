@@ -98,7 +98,7 @@ func TestEachProblemIsOneLineWithItsPlace(t *testing.T) {
 	}{
 		"unknown key":               {"source: \"rtsp://user:pass", "sorce: \"rtsp://user:pass", 3, `unknown key "sorce" in cameras[0]: did you mean "source"?`},
 		"unknown section":           {"retention:", "retentoin:", 12, `unknown key "retentoin": did you mean "retention"?`},
-		"a key that does nothing":   {`http: ":8080"`, `http: ":8080", rtsp: ":8555"`, 11, `unknown key "rtsp" in playback[0]`},
+		"a key that does nothing":   {`http: ":8080"`, `http: ":8080", srt: ":8555"`, 11, `unknown key "srt" in playback[0]`},
 		"wrong type":                {"cameras:\n", "cameras: 7\nlink:\n", 1, `cameras: want a list (lines that begin with -), have a number`},
 		"list for a text":           {"quota: 4TB}\n  - {name: r2", "quota: [1]}\n  - {name: r2", 8, `recorders[0].quota: want a text, have a list`},
 		"no number":                 {"retention: {age: 30d}", "log: {seconds: soon}", 12, `log.seconds: want a whole number, have "soon"`},

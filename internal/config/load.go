@@ -99,7 +99,7 @@ func (r *report) syntax(err error) {
 
 // Expand puts the values of environment variables into the sources of the cameras and
 // the passwords of readers, and checks the result. The machines of proxies need it;
-// others can do without the variables. lookup is os.LookupEnv.
+// others can do without the variables, but for ExpandReaders. lookup is os.LookupEnv.
 func (c *Config) Expand(lookup func(string) (string, bool)) error {
 	r := &report{file: c.file}
 	for i := range c.Cameras {
@@ -117,6 +117,18 @@ func (c *Config) Expand(lookup func(string) (string, bool)) error {
 		}
 		c.Cameras[i].Source = u
 	}
+	c.expandReaders(r, lookup)
+	return r.err()
+}
+
+// ExpandReaders does of it what the machines of playback nodes with RTSP need.
+func (c *Config) ExpandReaders(lookup func(string) (string, bool)) error {
+	r := &report{file: c.file}
+	c.expandReaders(r, lookup)
+	return r.err()
+}
+
+func (c *Config) expandReaders(r *report, lookup func(string) (string, bool)) {
 	for i := range c.Readers {
 		path := fmt.Sprintf("readers[%d].password", i)
 		p, err := c.Readers[i].Password.expand(lookup)
@@ -129,7 +141,6 @@ func (c *Config) Expand(lookup func(string) (string, bool)) error {
 		}
 		c.Readers[i].Password = p
 	}
-	return r.err()
 }
 
 // Problem returns an error about the item (a camera, a recorder …) of that name in the

@@ -48,14 +48,24 @@ func (c *Config) checkPorts(r *report) {
 		listen(at+"link", p.Name, home, p.Link)
 		listen(at+"rtsp", p.Name, home, p.RTSP)
 		listen(at+"http", p.Name, home, p.HTTP)
-		if p.UDP%2 != 0 {
-			r.add(c.nearest(at+"udp"), 0, at+"udp", "%d is odd: RTP takes an even port and RTCP the next (RFC 3550 11)", p.UDP)
-		}
+		c.checkUDP(r, at+"udp", p.UDP)
 	}
 	for i, p := range c.Recorders {
 		listen(fmt.Sprintf("recorders[%d].http", i), p.Name, hostOf(p.HTTP), p.HTTP)
 	}
 	for i, p := range c.Playback {
-		listen(fmt.Sprintf("playback[%d].http", i), p.Name, thisMachine, p.HTTP)
+		at := fmt.Sprintf("playback[%d].", i)
+		listen(at+"http", p.Name, thisMachine, p.HTTP)
+		if p.RTSP != "" {
+			listen(at+"rtsp", p.Name, thisMachine, p.RTSP)
+		}
+		c.checkUDP(r, at+"udp", p.UDP)
+	}
+}
+
+// checkUDP checks the first of a pair of ports.
+func (c *Config) checkUDP(r *report, path string, port int) {
+	if port%2 != 0 {
+		r.add(c.nearest(path), 0, path, "%d is odd: RTP takes an even port and RTCP the next (RFC 3550 11)", port)
 	}
 }
