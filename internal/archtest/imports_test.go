@@ -49,8 +49,12 @@ var rules = []rule{
 		from:   []string{"index"}, to: []string{"net", "net/http", "google.golang.org/grpc", module + "/internal/link", module + "/internal/nodepb", module + "/internal/node"},
 	},
 	{
-		reason: "RTSP is the proxy's business alone; recorders and playback see records and fragments",
-		from:   []string{"."}, to: []string{"github.com/bluenviron/gortsplib"}, except: []string{"proxy", "bench"},
+		reason: "RTSP is the business of the proxy, and of the replay of recordings; recorders and the rest of playback see records and fragments",
+		from:   []string{"."}, to: []string{"github.com/bluenviron/gortsplib"}, except: []string{"proxy", "bench", "playback/replay"},
+	},
+	{
+		reason: "the replay of recordings is told what there is by whoever asks recorders: it knows no network but its clients'",
+		from:   []string{"playback/replay"}, to: []string{"google.golang.org/grpc", module + "/index", module + "/internal/nodepb", module + "/internal/link"},
 	},
 	{
 		reason: "one package owns the database, so that its order of keys and of syncing has one author (recorders, and what plays faults to them, share its file system)",

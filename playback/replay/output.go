@@ -119,6 +119,16 @@ func (o *output) report(n int, l *lane, ntp uint64, ts uint32) {
 	o.end(at, n, true)
 }
 
+// bye appends the end of a source (RFC 3550 6.6).
+func (o *output) bye(n int, l *lane) {
+	at := o.begin(l.channel + 1)
+	o.buf = append(o.buf, rtpVersion, 201, 0, 1) // a receiver report without blocks comes first
+	o.buf = binary.BigEndian.AppendUint32(o.buf, l.ssrc)
+	o.buf = append(o.buf, rtpVersion|1, 203, 0, 1)
+	o.buf = binary.BigEndian.AppendUint32(o.buf, l.ssrc)
+	o.end(at, n, true)
+}
+
 // withSets returns a key access unit with the parameter sets before it that the client
 // does not have: those of SDP may be those of other footage.
 func (l *lane) withSets(sample []byte, sets [][]byte) []byte {

@@ -144,10 +144,25 @@ func (p *player) run(ctx context.Context) {
 		next, ok := p.s.nextQueued()
 		if !ok {
 			p.finished.Store(true)
+			p.bye(ctx)
 			return
 		}
 		p.ask, p.started = next, false
 	}
+}
+
+// bye tells a plain player that nothing follows. An ONVIF client has the mark T.
+func (p *player) bye(ctx context.Context) {
+	if p.ask.onvif {
+		return
+	}
+	p.s.out.reset()
+	for i := range p.s.tracks {
+		if l := &p.s.tracks[i]; l.set {
+			p.s.out.bye(i, l)
+		}
+	}
+	_ = p.s.flush(ctx, p) // the client may be gone by now
 }
 
 // send sends what the fetcher brings, until there is nothing more.
