@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -20,14 +21,15 @@ import (
 
 type exportCmd struct {
 	fileFlag
-	Camera   string `arg:"" help:"Name of the camera."`
-	From     string `required:"" placeholder:"TIME" help:"Start: RFC 3339, \"2006-01-02 15:04:05\" (local), \"15:04:05\" (today), -5m (before now)."`
-	To       string `default:"now" placeholder:"TIME" help:"End (${default})."`
-	Output   string `short:"o" required:"" type:"path" placeholder:"FILE.mp4" help:"Where it goes. FILE.mp4.part holds what is not complete; the same command goes on with it."`
-	URL      string `placeholder:"URL" help:"Playback, instead of the first one of the file."`
-	Force    bool   `help:"Write over a file that exists."`
-	NoVerify bool   `help:"Do not check what was saved against its manifest."`
-	Quiet    bool   `short:"q" help:"No progress bar."`
+	Camera   []string `arg:"" help:"Name of the camera; several go into one archive."`
+	From     string   `required:"" placeholder:"TIME" help:"Start: RFC 3339, \"2006-01-02 15:04:05\" (local), \"15:04:05\" (today), -5m (before now)."`
+	To       string   `default:"now" placeholder:"TIME" help:"End (${default})."`
+	Format   string   `enum:",mp4,progressive,zip,tar" default:"" placeholder:"FORMAT" help:"mp4: fragmented, begins at once, signed. progressive: not fragmented, for editors; at most 2 h, not signed. zip, tar: a file for each camera. Without it, what the name of the file ends with."`
+	Output   string   `short:"o" required:"" type:"path" placeholder:"FILE.mp4" help:"Where it goes. FILE.mp4.part holds what is not complete; the same command goes on with it."`
+	URL      string   `placeholder:"URL" help:"Playback, instead of the first one of the file."`
+	Force    bool     `help:"Write over a file that exists."`
+	NoVerify bool     `help:"Do not check what was saved against its manifest."`
+	Quiet    bool     `short:"q" help:"No progress bar."`
 }
 
 // Run saves the range.
@@ -47,15 +49,30 @@ func (c *exportCmd) Run(a *app) error {
 	if err != nil || u.Host == "" {
 		return usagef("--url: want http://host:port")
 	}
-	u = u.JoinPath("v1", "cameras", c.Camera, "recording.mp4")
-	u.RawQuery = url.Values{
+	format, err := c.format()
+	if err != nil {
+		return err
+	}
+	q := url.Values{
 		"start": {start.UTC().Format(time.RFC3339Nano)}, "end": {end.UTC().Format(time.RFC3339Nano)},
-	}.Encode()
+	}
+	archive := format == formatZIP || format == formatTAR
+	switch {
+	case archive:
+		u = u.JoinPath("v1", "export."+format)
+		q["camera"] = c.Camera
+	default:
+		u = u.JoinPath("v1", "cameras", c.Camera[0], "recording.mp4")
+		if format == formatProgressive {
+			q.Set("layout", format)
+		}
+	}
+	u.RawQuery = q.Encode()
 	o := download.Options{
 		URL: u.String(), File: c.Output,
 		// With times relative to now, the same command means another range each time:
 		// one that was interrupted just now is still gone on with.
-		Request: fmt.Sprintf("%s %s %s %s", base, c.Camera, c.From, c.To),
+		Request: fmt.Sprintf("%s %s %s %s %s", base, c.names(), c.From, c.To, format),
 	}
 	if isRelative(c.From) || isRelative(c.To) {
 		o.SameFor = 10 * time.Minute
@@ -83,7 +100,7 @@ func (c *exportCmd) Run(a *app) error {
 		return fmt.Errorf("interrupted: the same command goes on with %s.part", c.Output)
 	}
 	if err != nil {
-		return fmt.Errorf("export %s: %w", c.Camera, err)
+		return fmt.Errorf("export %s: %w", c.names(), err)
 	}
 	if t, err := time.Parse(time.RFC3339Nano, about.Get("Duet-Start")); err == nil {
 		start = t
@@ -91,12 +108,46 @@ func (c *exportCmd) Run(a *app) error {
 	if t, err := time.Parse(time.RFC3339Nano, about.Get("Duet-End")); err == nil {
 		end = t
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s: %s of %s, %s … %s%s\n", c.Output, config.Bytes(n), c.Camera,
+	_, err = fmt.Fprintf(a.stdout, "%s: %s of %s, %s … %s%s\n", c.Output, config.Bytes(n), c.names(),
 		start.Local().Format("2006-01-02 15:04:05.000"), end.Local().Format("15:04:05.000 MST"), lacks(about))
-	if err != nil || c.NoVerify {
+	switch {
+	case err != nil || c.NoVerify:
+		return err
+	case archive:
+		_, err = fmt.Fprintln(a.stdout, "  manifest.json in it says what each file lacks and why; duet verify checks each file")
+		return err
+	case format == formatProgressive:
+		_, err = fmt.Fprintln(a.stdout, "  not signed: only a fragmented file can prove that its fragments are as they were recorded")
 		return err
 	}
 	return c.prove(a)
+}
+
+// The forms of an export.
+const (
+	formatMP4         = "mp4"
+	formatProgressive = "progressive"
+	formatZIP         = "zip"
+	formatTAR         = "tar"
+)
+
+func (c *exportCmd) names() string { return strings.Join(c.Camera, ", ") }
+
+// format is what is asked for, by the flag or by the name of the file.
+func (c *exportCmd) format() (string, error) {
+	format := c.Format
+	if format == "" {
+		format = formatMP4
+		for _, f := range []string{formatZIP, formatTAR} {
+			if strings.HasSuffix(strings.ToLower(c.Output), "."+f) {
+				format = f
+			}
+		}
+	}
+	if len(c.Camera) > 1 && (format == formatMP4 || format == formatProgressive) {
+		return "", usagef("%d cameras go into an archive: -o FILE.zip, or --format zip or tar", len(c.Camera))
+	}
+	return format, nil
 }
 
 // prove verifies what was saved, and says how that went.
@@ -159,6 +210,6 @@ func (c *exportCmd) bar(a *app) *progressbar.ProgressBar {
 		return nil
 	}
 	return progressbar.NewOptions64(1, progressbar.OptionSetWriter(a.stderr), progressbar.OptionShowBytes(true),
-		progressbar.OptionSetDescription(c.Camera), progressbar.OptionSetWidth(40), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionSetDescription(c.names()), progressbar.OptionSetWidth(40), progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true))
 }

@@ -49,3 +49,27 @@ func TestExportSavesTheRangeAndSaysWhatItLacks(t *testing.T) {
 	require.Equal(t, exitFailed, code)
 	require.Equal(t, "duet: export gaet: There is no such camera: gaet is not configured.\n", stderr)
 }
+
+func TestExportOfSeveralCamerasIsAnArchive(t *testing.T) {
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path+" "+strings.Join(r.URL.Query()["camera"], "+")+" "+r.URL.Query().Get("layout"))
+		w.Header().Set("Duet-Gaps", "0")
+		w.Header().Set("Content-Length", "7")
+		_, _ = w.Write([]byte("archive"))
+	}))
+	defer s.Close()
+	dir := t.TempDir()
+	for _, args := range [][]string{
+		{"gate", "yard", "-o", filepath.Join(dir, "x.zip")},
+		{"gate", "yard", "-o", filepath.Join(dir, "x.bin"), "--format", "tar"},
+		{"gate", "-o", filepath.Join(dir, "x.mp4"), "--format", "progressive"},
+	} {
+		code, _, stderr := duet(t, append([]string{"export", "--from", "-1m", "--url", s.URL}, args...)...)
+		require.Equal(t, exitDone, code, stderr)
+	}
+	require.Equal(t, []string{"/v1/export.zip gate+yard ", "/v1/export.tar gate+yard ", "/v1/cameras/gate/recording.mp4  progressive"}, asked)
+	code, _, stderr := duet(t, "export", "gate", "yard", "--from", "-1m", "-o", filepath.Join(dir, "y.mp4"), "--url", s.URL)
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, stderr, "2 cameras go into an archive")
+}
