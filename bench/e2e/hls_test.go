@@ -201,9 +201,10 @@ func (c *hlsClient) tracks(l *ledger.Ledger) []int {
 	return list
 }
 
-// TestHLSThroughFailures: clients of live, growing and complete playlists get every access
-// unit once, in order and bit-identical, while recorders are killed and stopped.
-func TestHLSThroughFailures(t *testing.T) {
+// TestHLSAndExportsThroughFailures: clients of live, growing and complete playlists, of
+// progressive files and of archives get every access unit once, in order and bit-identical,
+// while recorders are killed and stopped.
+func TestHLSAndExportsThroughFailures(t *testing.T) {
 	t.Parallel()
 	sim, list := cameras(t, []camsim.CameraOptions{
 		{Name: "gate", Video: "h264b", Audio: "aac"},
@@ -213,8 +214,12 @@ func TestHLSThroughFailures(t *testing.T) {
 	// A segment window ends in the middle.
 	s := startSite(t, siteOptions{cameras: list, extra: "segment: {duration: 10s}\n"})
 	from := time.Now()
+	time.Sleep(time.Until(from.Add(4 * time.Second)))
+	s.waitDurable(t, from.Add(4*time.Second), 20*time.Second)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
+	files := &exports{s: s, from: from, to: from.Add(4 * time.Second), cameras: []string{"gate", "dock"}}
+	wg.Go(func() { files.run(stop) })
 	clients := map[string][]*hlsClient{}
 	errs := make(chan error, 16)
 	for _, cam := range []string{"gate", "yard", "dock"} {
@@ -258,5 +263,6 @@ func TestHLSThroughFailures(t *testing.T) {
 		vod.check(t, sim.Camera(cam), from.UnixNano(), to.UnixNano())
 		require.Empty(t, vod.gaps)
 	}
+	files.check(t, sim)
 	s.noPanics(t)
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/Eyevinn/mp4ff/mp4"
 )
 
-// FromMP4 reads the access units of a fragmented MP4 file, in its order (samples of the
-// header first), for comparison
+// FromMP4 reads the access units of an MP4 file, in its order (samples of the
+// header first; of one that is not fragmented, track by track), for comparison
 // with the ledger that has the header. What its edit lists do not show is marked as
 // pre-roll. startNS is the capture time at which the presentation begins (Unix ns), 0
 // when that is not known: then no capture times are either.
@@ -121,18 +121,21 @@ func (t *mp4Track) ns(ticks int64) int64 {
 	return s*int64(time.Second) + rest*int64(time.Second)/t.timescale
 }
 
-var errNotFragmented = errors.New("it is no fragmented MP4")
+var errNoMoov = errors.New("it has no moov")
 
 // fragments walks the file and returns the access units of each fragment; those of the
 // header are one, too. capture gets the box before the fragment and the presentation
 // time in the track's timescale.
 func (h *Header) fragments(f *mp4.File, capture func(*mp4Track, []byte, int64) int64) ([][]AccessUnit, error) {
-	if f.Moov == nil || f.Moov.Mvex == nil {
-		return nil, errNotFragmented
+	if f.Moov == nil {
+		return nil, errNoMoov
 	}
 	tracks, err := h.tracks(f.Moov)
 	if err != nil {
 		return nil, err
+	}
+	if f.Moov.Mvex == nil {
+		return h.tables(f, tracks, capture)
 	}
 	var all [][]AccessUnit
 	var box []byte
@@ -239,12 +242,14 @@ func (h *Header) tracks(moov *mp4.MoovBox) ([]*mp4Track, error) {
 		if t.codec == PCMA || t.codec == PCMU {
 			t.expand, t.little = g711Codes(t.codec), typ == "sowt"
 		}
-		for _, x := range moov.Mvex.Trexs {
-			if x.TrackID == t.id {
-				t.trex = x
+		if moov.Mvex != nil {
+			for _, x := range moov.Mvex.Trexs {
+				if x.TrackID == t.id {
+					t.trex = x
+				}
 			}
 		}
-		if t.trex == nil {
+		if t.trex == nil && moov.Mvex != nil {
 			return nil, fmt.Errorf("track %d: no trex", t.id)
 		}
 		if err := t.edits(trak, int64(moov.Mvhd.Timescale)); err != nil {
