@@ -193,7 +193,16 @@ func (d *disk) sync(groups []*group) {
 	_ = g.Wait() // each group has its error
 }
 
+// timedSync is timed for what is part of a commit, which is many of them: a disk that is at
+// one after the other is slow, and does not hang.
 func (d *disk) timedSync(sync func() error) error {
+	d.committing.begin()
+	defer d.committing.begin()
+	return d.timed(sync)
+}
+
+// timed notes how long it took to make something durable.
+func (d *disk) timed(sync func() error) error {
 	from := d.clock.Mono()
 	err := sync()
 	took := time.Duration(d.clock.Mono() - from)
@@ -237,7 +246,7 @@ func (d *disk) enter(groups []*group) error {
 	if len(refs) == 0 {
 		return nil
 	}
-	err := d.index.commit(refs, initsOf(groups))
+	err := d.timedSync(func() error { return d.index.commit(refs, initsOf(groups)) })
 	if !errors.Is(err, index.ErrInvalid) {
 		return err
 	}

@@ -24,7 +24,7 @@ func newMeters(reg prometheus.Registerer) (*meters, error) {
 	}
 	m := &meters{
 		syncSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "duet_recorder_fsync_seconds", Help: "Time that making a file or directory durable took.",
+			Name: "duet_recorder_fsync_seconds", Help: "Time that making a file, a directory or the index durable took.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
 		}),
 		syncErrors:  counter("fsync_errors_total", "Files that could not be made durable; what they held is fetched again."),

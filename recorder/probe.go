@@ -82,7 +82,7 @@ func (v *volume) tryWrite() error {
 	copy(b[:], v.opts.Clock.Now().UTC().Format(time.RFC3339Nano)) // not the bytes that are there
 	_, err = f.WriteAt(b[:], 0)
 	if err == nil {
-		err = f.SyncData()
+		err = v.disk.timed(f.SyncData)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("probe the disk: %w", err)
