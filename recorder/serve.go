@@ -360,7 +360,7 @@ func (s *server) fail(what string, err error) error {
 	case errors.Is(err, index.ErrNotFound):
 		code = codes.NotFound
 	case errors.Is(err, index.ErrFailed), errors.Is(err, index.ErrClosed):
-		code = codes.Unavailable
+		code = codes.FailedPrecondition // it is the disk; the recorder answers
 	}
 	return status.Errorf(code, "recorder %s: %s: %v", s.r.opts.Name, what, err)
 }

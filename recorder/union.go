@@ -17,11 +17,12 @@ import (
 type volumes []*volume
 
 // volumes returns what can be asked now. A disk that is gone, or whose index is being
-// made anew, is left out, and one that hangs if there are others.
+// made anew, is left out, and one that hangs if there are others. The error is a refusal,
+// not Unavailable, which would be taken for a recorder that does not answer.
 func (s *server) volumes() (volumes, error) {
 	out, lacking := s.r.asked()
 	if len(out) == 0 {
-		return nil, status.Errorf(codes.Unavailable, "recorder %s: %s", s.r.opts.Name, lacking)
+		return nil, status.Errorf(codes.FailedPrecondition, "recorder %s: %s", s.r.opts.Name, lacking)
 	}
 	return out, nil
 }
