@@ -11,8 +11,10 @@ import (
 
 const (
 	// copyLimit is how long a complete fragment may take to be durable on a copy that
-	// counts as healthy, and how long one may be missing before there is an alarm.
+	// counts as healthy.
 	copyLimit = 10 * time.Second
+	// shortLimit is how long a copy may be missing before there is an alarm.
+	shortLimit = 5 * time.Second
 	// liveLimit is how long a camera may be away before there is an alarm.
 	liveLimit = 5 * time.Second
 )
@@ -92,7 +94,7 @@ func (c *camera) alarms() []*nodepb.Alarm {
 			Code: alarmNotLive, Camera: c.cfg.Name, Message: text, SinceNs: now.Add(-away).UnixNano(),
 		})
 	}
-	if short := c.health.shortNS.Load(); short != 0 && mono-c.health.shortMono.Load() >= int64(copyLimit) {
+	if short := c.health.shortNS.Load(); short != 0 && mono-c.health.shortMono.Load() >= int64(shortLimit) {
 		list = append(list, &nodepb.Alarm{
 			Code: alarmCopy, Camera: c.cfg.Name, SinceNs: short,
 			Message: fmt.Sprintf("%d of %d copies are written and durable%s", c.health.copies.Load(), c.wantCopies(), c.missing(mono)),

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	linkDownAfter = 10 * time.Second
+	linkDownAfter = 2 * time.Second
 	behindAfter   = 30 * time.Second
 )
 
