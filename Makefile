@@ -12,7 +12,7 @@ FUZZTIME  ?= 10s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: run build web webtest test unit race lint fuzz e2e sim sites bench proto testdata setup clean help
+.PHONY: run build web webtest test unit race lint fuzz e2e faults sim sites bench proto testdata setup clean help
 
 run: build ## run the demo: simulated cameras, proxy, three recorders, playback, on this machine
 	$(BIN)/duet demo $(ARGS)
@@ -51,6 +51,13 @@ unit: ## the tests of packages
 e2e: build ## the tests of whole sites: processes, kills, foreign cameras and clients; RUN=name SEED=n repeat one
 	DUET_BIN=$(CURDIR)/$(BIN)/duet DUET_SEED=$(SEED) $(GO) test -vet=off -count=1 -timeout 20m -parallel 5 \
 		$(if $(RUN),-v -run '$(RUN)',) ./bench/e2e/...
+
+# Those that save a result where DUET_FAULTS says.
+FAULTS := ^(TestDiskFaults.*|TestSlowDiskAndDiskThatLies|TestFaultsOfProcessesAndNetwork|TestDamage.*)$$
+faults: build ## play every fault with real disks and processes (as root), and write the table of docs/FAULTS.md
+	rm -rf $(BIN)/faults
+	DUET_FAULTS=$(CURDIR)/$(BIN)/faults $(MAKE) --no-print-directory e2e RUN='$(FAULTS)'
+	$(GO) test -vet=off -count=1 ./bench/faults -faults.from=$(CURDIR)/$(BIN)/faults
 
 sim: ## stories of crashes, partitions and bad disks in memory: DURATION (60s) or SEEDS=n; SEED=n repeats one
 	$(GO) test -vet=off -count=1 -timeout 0 -v -run '^TestSeeds$$' ./bench/sim \

@@ -153,10 +153,14 @@ func (s *site) checkCopy(t testing.TB, recorder string, cam *camsim.Camera, from
 	require.NoError(t, err)
 	units, err := ledger.FromSegments(filepath.Join(s.dir, recorder), cam.Name, &l.Header)
 	require.NoError(t, err, "read the segments of %s on %s", cam.Name, recorder)
-	units = slices.DeleteFunc(units, func(a ledger.AccessUnit) bool {
+	return ledger.Check(l, within(units, from, to), ledger.Options{FromNS: from.UnixNano(), ToNS: to.UnixNano(), Gaps: gaps, Tolerance: tolerance})
+}
+
+// within returns the units of [from, to).
+func within(units []ledger.AccessUnit, from, to time.Time) []ledger.AccessUnit {
+	return slices.DeleteFunc(units, func(a ledger.AccessUnit) bool {
 		return a.CaptureNS < from.UnixNano() || a.CaptureNS >= to.UnixNano()
 	})
-	return ledger.Check(l, units, ledger.Options{FromNS: from.UnixNano(), ToNS: to.UnixNano(), Gaps: gaps, Tolerance: tolerance})
 }
 
 // copies returns the recorders that a camera is placed on.

@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,9 +11,6 @@ import (
 
 	"github.com/duet-video/duet/bench/camsim"
 )
-
-// alarmLimit is how long an alarm may take to be seen at playback.
-const alarmLimit = 10 * time.Second
 
 type recordersAnswer struct {
 	Recorders []struct {
@@ -127,7 +123,7 @@ func (s *site) checkAll(t testing.TB, sim *camsim.Sim, from time.Time) {
 }
 
 type diskFault struct {
-	name         string
+	id           string // of the catalogue
 	disk         *realDisk
 	alarm, says  string
 	happen, heal func()
@@ -145,42 +141,39 @@ func TestDiskFaultsMoveCamerasToTheOtherDisk(t *testing.T) {
 	s := startSite(t, siteOptions{cameras: list, logSeconds: 30, recorders: []siteRecorder{
 		{name: "r1", role: "primary", data: fmt.Sprintf("[%q, %q]", a.data, b.data)}, {name: "r2", role: "redundant"},
 	}})
-	from := time.Now().Add(time.Second).Truncate(time.Millisecond)
-	s.waitAdvanced(t, "r1", from.Add(time.Second), 20*time.Second)
-	memory := s.procs["r1"].rss(t)
+	g := newStage(t, s, sim.Cameras())
 	away := b.data + ".away"
 	faults := []diskFault{
-		{"hung", a, "disk_hung", "", a.freeze, a.thaw},
-		{"unmounted", b, "disk_gone", "", b.unmount, b.mount},
-		{"read-only", a, "disk_failing", "read-only", a.breakFS, func() {
+		{"hung-2", a, "disk_hung", "", a.freeze, a.thaw},
+		{"unmounted-2", b, "disk_gone", "", b.unmount, b.mount},
+		{"read-only-2", a, "disk_failing", "read-only", a.breakFS, func() {
 			a.unmount()
 			a.repair()
 			a.mount()
 		}},
 		{
-			"directory removed", b, "disk_gone", "",
+			"removed-2", b, "disk_gone", "",
 			func() { require.NoError(t, os.Rename(b.data, away)) },
 			func() { require.NoError(t, os.Rename(away, b.data)) },
 		},
-		{"full", a, "disk_full", "", a.fill, a.unfill},
-		{"hung", b, "disk_hung", "", b.freeze, b.thaw},
-		{"inodes", a, "disk_full", "inodes", a.fillInodes, a.unfill},
-		{"EIO", b, "disk_failing", "", b.fill, func() {}},
+		{"full-2", a, "disk_full", "", a.fill, a.unfill},
+		{"inodes-2", a, "disk_full", "inodes", a.fillInodes, a.unfill},
+		{"dead-2", b, "disk_failing", "", b.fill, func() {}},
 	}
 	for _, f := range faults {
-		began := time.Now()
-		f.happen()
-		alarm := s.waitAlarm(t, "r1", f.disk.data, f.alarm, f.says)
-		s.waitAdvanced(t, "r1", began.Add(2*time.Second), 25*time.Second)
-		t.Logf("%s: alarm after %.1f s, both copies again durable after %.1f s", f.name, alarm.Seconds(), time.Since(began).Seconds())
-		require.Zero(t, s.lostOffsets(t, "r1"), "the log had everything (%s)", f.name)
-		f.heal()
-		if f.name != "EIO" {
+		tr := g.trial(f.id, "r1", f.happen)
+		tr.waitSign("r1", f.alarm, f.disk.data, f.says)
+		tr.twice()
+		tr.plays()
+		require.Zero(t, s.lostOffsets(t, "r1"), "the log had everything (%s)", f.id)
+		tr.heal(f.heal)
+		if f.id != "dead-2" {
 			s.waitNoAlarm(t, "r1", f.disk.data)
+			tr.complete()
 		}
+		tr.end()
 	}
-	require.Less(t, s.procs["r1"].rss(t), memory+(96<<20), "the recorder's memory")
-	s.checkAll(t, sim, from)
+	s.checkAll(t, sim, g.from)
 	began := time.Now()
 	s.procs["r1"].terminate(t, 15*time.Second)
 	t.Logf("ended %.1f s after SIGTERM", time.Since(began).Seconds())
@@ -196,58 +189,45 @@ func TestDiskFaultsOfAnOnlyDisk(t *testing.T) {
 	s := startSite(t, siteOptions{cameras: list, logSeconds: 30, recorders: []siteRecorder{
 		{name: "r1", role: "primary", data: fmt.Sprintf("%q", d.data)}, {name: "r2", role: "redundant"},
 	}})
-	from := time.Now().Add(time.Second).Truncate(time.Millisecond)
-	s.waitAdvanced(t, "r1", from.Add(2*time.Second), 20*time.Second)
+	g := newStage(t, s, sim.Cameras())
 	for _, f := range []diskFault{
-		{"hung", d, "disk_hung", "", d.freeze, d.thaw},
-		{"unmounted", d, "disk_gone", "", d.unmount, d.mount},
-		{"full", d, "disk_full", "", d.fill, d.unfill},
+		{"hung-1", d, "disk_hung", "", d.freeze, d.thaw},
+		{"unmounted-1", d, "disk_gone", "", d.unmount, d.mount},
+		{"wrong-1", d, "disk_gone", "another disk", func() {
+			d.unmount()
+			d.mountOther()
+		}, func() {
+			d.unmount()
+			d.mount()
+		}},
+		{"full-1", d, "disk_full", "", d.fill, d.unfill},
 	} {
-		began := time.Now()
-		f.happen()
-		alarm := s.waitAlarm(t, "r1", d.data, f.alarm, f.says)
-		for _, cam := range sim.Cameras() { // playback does not wait for it
-			asked := time.Now()
-			require.NoError(t, s.checkExport(t, cam, from, began.Add(-2*time.Second).Truncate(time.Millisecond)).Err())
-			require.Less(t, time.Since(asked), 20*time.Second)
-		}
-		f.heal()
-		healed := time.Now()
+		tr := g.trial(f.id, "r1", f.happen)
+		tr.waitSign("r1", f.alarm, d.data, f.says)
+		tr.plays() // playback does not wait for it
+		tr.heal(f.heal)
 		s.waitNoAlarm(t, "r1", d.data)
-		s.waitAdvanced(t, "r1", healed, 30*time.Second)
-		t.Logf("%s: alarm after %.1f s, both copies again durable %.1f s after it healed", f.name, alarm.Seconds(), time.Since(healed).Seconds())
+		tr.twice()
+		tr.complete()
+		tr.end()
 	}
 
 	// While it does not run, the index is damaged, and the newest segments.
-	s.procs["r1"].kill()
-	index, err := filepath.Glob(filepath.Join(d.data, ".duet", "index", "MANIFEST-*"))
-	require.NoError(t, err)
-	require.NotEmpty(t, index)
-	for _, name := range index {
-		require.NoError(t, os.WriteFile(name, []byte("this is no manifest"), 0o600))
-	}
-	files, err := filepath.Glob(filepath.Join(d.data, "*", "*", "*.mp4"))
-	require.NoError(t, err)
-	for i, name := range files {
-		info, err := os.Stat(name)
-		require.NoError(t, err)
-		if i%2 == 0 {
-			require.NoError(t, os.Truncate(name, info.Size()*3/4))
-			continue
-		}
-		f, err := os.OpenFile(name, os.O_RDWR, 0)
-		require.NoError(t, err)
-		_, err = f.WriteAt([]byte{0xff, 0xff, 0xff, 0xff}, info.Size()/2)
-		require.NoError(t, err)
-		require.NoError(t, f.Close())
-	}
-	s.procs["r1"].start(t)
+	tr := g.start("torn-1", "r1", false, func() {
+		s.procs["r1"].kill()
+		d.tear()
+	})
+	tr.waitSign("r1", "down")
+	tr.plays()
+	tr.heal(func() { s.procs["r1"].start(t) })
 	s.waitNoAlarm(t, "r1", d.data)
-	s.waitAdvanced(t, "r1", time.Now(), 30*time.Second)
+	tr.twice()
+	tr.complete()
+	tr.end()
 	log, err := os.ReadFile(s.procs["r1"].log)
 	require.NoError(t, err)
 	require.Contains(t, string(log), "rebuilding the index")
-	s.checkAll(t, sim, from)
+	s.checkAll(t, sim, g.from)
 
 	// It ends although the disk hangs: the listener is closed, and nothing waits.
 	d.freeze()

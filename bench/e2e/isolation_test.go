@@ -43,7 +43,7 @@ func (l *latencies) watch(ctx context.Context, t testing.TB, s *site, cams []*ca
 		go func() {
 			defer l.done.Done()
 			err := ledger.Capture(ctx, &led.Header, ledger.CaptureOptions{
-				URL: s.rtsp + "/" + url.PathEscape(cam.Name), Transport: tcp,
+				URL: s.rtsp + "/" + url.PathEscape(cam.Name), Transport: tcp, Patience: 30 * time.Second, // of a reader while the camera is away
 				OnReady: func(*gortsplib.Client) { once.Do(func() { close(ready) }) },
 				OnUnit: func(a ledger.AccessUnit, _ *rtp.Packet) {
 					if a.Track == 0 && a.Marked {

@@ -117,17 +117,24 @@ func (p *process) pid() int {
 // program file, which all processes share.
 func (p *process) rss(t testing.TB) int64 {
 	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid()))
+	n, err := anonymous(p.pid())
 	require.NoError(t, err)
+	return n
+}
+
+// anonymous returns the resident memory of a process that belongs to no file, in bytes.
+func anonymous(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
 	for line := range strings.Lines(string(b)) {
 		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
 			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			require.NoError(t, err)
-			return kb << 10
+			return kb << 10, err
 		}
 	}
-	t.Fatalf("no RssAnon of %s", p.name)
-	return 0
+	return 0, fmt.Errorf("no RssAnon of process %d", pid)
 }
 
 // tail returns the last n lines of a file, for a failure's message.

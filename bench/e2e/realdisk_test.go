@@ -159,3 +159,40 @@ func (d *realDisk) repair() {
 		d.t.Fatalf("e2fsck: %v: %s", err, out)
 	}
 }
+
+// mountOther mounts, in place of the unmounted disk, one with a data directory that is
+// another recorder's.
+func (d *realDisk) mountOther() {
+	d.t.Helper()
+	d.must("mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", d.mnt)
+	meta := filepath.Join(d.data, ".duet")
+	require.NoError(d.t, os.MkdirAll(meta, 0o750))
+	identity := `{"recorder": "r9", "id": "0123456789abcdef0123456789abcdef", "generation": "0123456789abcdef", "created": "2026-01-01T00:00:00Z"}`
+	require.NoError(d.t, os.WriteFile(filepath.Join(meta, "identity.json"), []byte(identity), 0o600))
+}
+
+// tear damages the index and the ends or the middle of all media files.
+func (d *realDisk) tear() {
+	d.t.Helper()
+	index, err := filepath.Glob(filepath.Join(d.data, ".duet", "index", "MANIFEST-*"))
+	require.NoError(d.t, err)
+	require.NotEmpty(d.t, index)
+	for _, name := range index {
+		require.NoError(d.t, os.WriteFile(name, []byte("this is no manifest"), 0o600))
+	}
+	files, err := filepath.Glob(filepath.Join(d.data, "*", "*", "*.mp4"))
+	require.NoError(d.t, err)
+	for i, name := range files {
+		info, err := os.Stat(name)
+		require.NoError(d.t, err)
+		if i%2 == 0 {
+			require.NoError(d.t, os.Truncate(name, info.Size()*3/4))
+			continue
+		}
+		f, err := os.OpenFile(name, os.O_RDWR, 0)
+		require.NoError(d.t, err)
+		_, err = f.WriteAt([]byte{0xff, 0xff, 0xff, 0xff}, info.Size()/2)
+		require.NoError(d.t, err)
+		require.NoError(d.t, f.Close())
+	}
+}

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -11,15 +13,17 @@ import (
 	"github.com/duet-video/duet/bench/camsim"
 )
 
-// After outages of both recorders that are longer than the log, both copies converge to
-// the same fragments; merged playback never missed anything, and the timeline says what
-// was copied.
+// After ten outages at random, of either recorder and each longer than the log, both
+// copies converge to the same fragments, within 60 s; merged playback never missed
+// anything, and the timeline says what was copied.
 func TestCopiesConverge(t *testing.T) {
 	t.Parallel() // it mostly waits
+	const logSeconds = 3
+	rng := rand.New(rand.NewPCG(seed(t), 2))
 	sim, list := cameras(t, []camsim.CameraOptions{
 		{Name: "gate", Video: "h264"}, {Name: "yard", Video: "h264", Audio: "aac"}, {Name: "door", Video: "h265"},
 	})
-	s := startSite(t, siteOptions{cameras: list, logSeconds: 4, extra: "fragment: {max: 3s}\n"})
+	s := startSite(t, siteOptions{cameras: list, logSeconds: logSeconds, extra: "fragment: {max: 2s}\nsync: {interval: 300ms}\n"})
 	from := time.Now().Truncate(time.Millisecond)
 	s.waitDurable(t, from.Add(2*time.Second), 20*time.Second)
 	complete := func(to time.Time) {
@@ -34,16 +38,33 @@ func TestCopiesConverge(t *testing.T) {
 			}
 		}
 	}
-	for i := range 4 {
-		name := []string{"r1", "r2"}[i%2]
-		s.procs[name].kill()
-		time.Sleep(6 * time.Second) // the outage
-		s.procs[name].start(t)
+	began := time.Now()
+	for i := range 10 {
+		name := []string{"r1", "r2"}[rng.IntN(2)]
+		if i < 2 { // each of them once, at least
+			name = []string{"r1", "r2"}[i]
+		}
+		outage := logSeconds*time.Second + 200*time.Millisecond + time.Duration(rng.IntN(800))*time.Millisecond
+		stopped := rng.IntN(3) == 0
+		t.Logf("%.1f s: %s is away for %v, stopped %v", time.Since(began).Seconds(), name, outage.Round(time.Millisecond), stopped)
+		if stopped {
+			s.procs[name].signal(syscall.SIGSTOP)
+		} else {
+			s.procs[name].kill()
+		}
+		time.Sleep(outage)
+		if stopped {
+			s.procs[name].signal(syscall.SIGCONT)
+		} else {
+			s.procs[name].start(t)
+		}
 		back := time.Now()
 		// The other one goes away soon, too: only after this one records again, or
 		// both would be away for longer than the log.
-		s.waitDurable(t, back.Add(time.Second), 20*time.Second)
-		complete(back.Add(time.Second).Truncate(time.Millisecond))
+		s.waitDurable(t, back, 20*time.Second)
+		if i%3 == 2 {
+			complete(back.Truncate(time.Millisecond))
+		}
 	}
 	quiet := time.Now()
 	var a struct {

@@ -51,9 +51,12 @@ type site struct {
 	config string
 	http   string // playback, http://host:port
 	rtsp   string // proxy, rtsp://host:port
-	procs  map[string]*process
-	order  []string
-	opts   siteOptions
+	// recorderHTTP has http://host:port of each recorder, link the address of the proxy's link.
+	recorderHTTP map[string]string
+	link         string
+	procs        map[string]*process
+	order        []string
+	opts         siteOptions
 }
 
 // givenPorts are those that freePorts has given to any test.
@@ -95,10 +98,11 @@ func newSite(t testing.TB, o siteOptions) *site {
 	}
 	dir, err := os.MkdirTemp("", "duet-e2e-")
 	require.NoError(t, err)
-	s := &site{dir: dir, config: filepath.Join(dir, "duet.yaml"), procs: map[string]*process{}, opts: o}
+	s := &site{dir: dir, config: filepath.Join(dir, "duet.yaml"), procs: map[string]*process{}, opts: o, recorderHTTP: map[string]string{}}
 	ports := freePorts(t, 4+len(o.recorders))
 	s.http = fmt.Sprintf("http://127.0.0.1:%d", ports[3])
 	s.rtsp = fmt.Sprintf("rtsp://127.0.0.1:%d", ports[1])
+	s.link = fmt.Sprintf("127.0.0.1:%d", ports[0])
 
 	var y strings.Builder
 	y.WriteString("cameras:\n")
@@ -112,6 +116,7 @@ func newSite(t testing.TB, o siteOptions) *site {
 	fmt.Fprintf(&y, "proxies:\n  - {name: p1, link: \"127.0.0.1:%d\", rtsp: \"127.0.0.1:%d\", http: \"127.0.0.1:%d\"}\n", ports[0], ports[1], ports[2])
 	y.WriteString("recorders:\n")
 	for i, r := range o.recorders {
+		s.recorderHTTP[r.name] = fmt.Sprintf("http://127.0.0.1:%d", ports[4+i])
 		extra := ""
 		if r.extra != "" {
 			extra = ", " + r.extra

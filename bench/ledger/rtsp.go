@@ -17,6 +17,8 @@ import (
 type CaptureOptions struct {
 	URL       string // may carry user and password
 	Transport gortsplib.Transport
+	// Patience is how long nothing may come before it fails; default 10 s.
+	Patience time.Duration
 	// OnUnit is called with each access unit, its arrival as capture time, and the packet
 	// that completed it; never concurrently. The packet is only valid during the
 	// call.
@@ -35,6 +37,9 @@ func Capture(ctx context.Context, h *Header, o CaptureOptions) error {
 	if err != nil {
 		return fmt.Errorf("capture: %w", err)
 	}
+	if o.Patience == 0 {
+		o.Patience = 10 * time.Second
+	}
 	c := &gortsplib.Client{
 		Scheme:            u.Scheme,
 		Host:              u.Host,
@@ -43,7 +48,7 @@ func Capture(ctx context.Context, h *Header, o CaptureOptions) error {
 		OnPacketsLost:     func(uint64) {}, // the checker finds out
 		AnyPortEnable:     true,
 		WriteTimeout:      5 * time.Second,
-		ReadTimeout:       10 * time.Second,
+		ReadTimeout:       o.Patience,
 		OnTransportSwitch: func(error) {},
 	}
 	if err := c.Start2(); err != nil {
