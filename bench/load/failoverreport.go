@@ -60,6 +60,3 @@ func (r *FailoverReport) Tables() string {
 	}
 	return t.String()
 }
-
-// Plots implements Report.
-func (r *FailoverReport) Plots() (map[string][]byte, error) { return map[string][]byte{}, nil }

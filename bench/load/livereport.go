@@ -87,6 +87,3 @@ func (r *LiveReport) Tables() string {
 	}
 	return t.String()
 }
-
-// Plots implements Report.
-func (r *LiveReport) Plots() (map[string][]byte, error) { return map[string][]byte{}, nil }

@@ -92,6 +92,3 @@ func usedBy(runs []Answering) string {
 	}
 	return strings.Join(out, ", ")
 }
-
-// Plots implements Report.
-func (r *PlaybackReport) Plots() (map[string][]byte, error) { return map[string][]byte{}, nil }

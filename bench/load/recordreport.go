@@ -118,6 +118,3 @@ func (*RecordReport) Name() string { return "record" }
 
 // Where implements Report.
 func (r *RecordReport) Where() (time.Time, *Machine) { return r.Started, &r.Machine }
-
-// Plots implements Report.
-func (r *RecordReport) Plots() (map[string][]byte, error) { return map[string][]byte{}, nil }
