@@ -12,7 +12,7 @@ FUZZTIME  ?= 10s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: run build web webtest test unit race lint fuzz e2e faults sim sites bench proto testdata setup clean help
+.PHONY: run build web webtest test unit race lint fuzz e2e faults sim sites bench bench-docs microbench proto testdata setup clean help
 
 run: build ## run the demo: simulated cameras, proxy, three recorders, playback, on this machine
 	$(BIN)/duet demo $(ARGS)
@@ -87,7 +87,16 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 			$(GO) test -vet=off -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$pkg; \
 		done; done
 
-bench: ## the micro-benchmarks of packages
+bench: build ## measure this machine, in five minutes; MEDIAMTX, GO2RTC, FFMPEG=path measure those beside; ARGS="--quick"
+	$(BIN)/duet bench all -o $(BIN)/bench $(PEERS) $(ARGS)
+
+bench-docs: build ## measure thoroughly, in half an hour, and write the results into docs/PERFORMANCE.md
+	@mkdir -p docs/performance
+	$(BIN)/duet bench all --thorough -o docs/performance --into docs/PERFORMANCE.md $(PEERS) $(ARGS)
+
+PEERS = $(if $(MEDIAMTX),--mediamtx $(MEDIAMTX)) $(if $(GO2RTC),--go2rtc $(GO2RTC)) $(if $(FFMPEG),--ffmpeg $(FFMPEG))
+
+microbench: ## the micro-benchmarks of packages
 	$(GO) test -vet=off -run '^$$' -bench . -benchmem $(UNIT)
 
 proto: ## generate internal/nodepb from node.proto (needs protoc)
@@ -106,7 +115,7 @@ clean: ## remove what was built and what the demo recorded
 	rm -rf $(BIN) duet-demo $(WEB)/dist/page $(WEB)/node_modules
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The tools are built from a module of their own; go build does nothing when they are up
 # to date.

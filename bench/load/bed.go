@@ -19,7 +19,7 @@ type bed struct {
 	o       *Options
 	p       Point
 	dir     string
-	ports   ports
+	ports   *Ports
 	sources children
 	cameras string // host:port of the cameras
 	control string // host:port of their state
@@ -44,7 +44,7 @@ func newDir(o *Options) (*bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bed{o: o, dir: dir}, nil
+	return &bed{o: o, dir: dir, ports: o.Ports}, nil
 }
 
 func (b *bed) startCameras(ctx context.Context) error {

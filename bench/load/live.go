@@ -11,8 +11,10 @@ import (
 // LiveOptions say what Live measures.
 type LiveOptions struct {
 	Options
-	// Points are the loads; Readers of them is how many read each camera.
-	Points []Point
+	// Points are the loads; Readers of them is how many read each camera. The first is
+	// measured in every round, the others in so many of them (0: all).
+	Points      []Point
+	OtherRounds int
 	// LogSeconds is what duet's proxy keeps of each camera in memory.
 	LogSeconds int
 }
@@ -87,7 +89,10 @@ func Live(ctx context.Context, o *LiveOptions) (*LiveReport, error) {
 		}
 	}
 	for round := range o.Rounds {
-		for _, p := range o.Points {
+		for i, p := range o.Points {
+			if i > 0 && o.OtherRounds > 0 && round >= o.OtherRounds {
+				continue
+			}
 			for _, s := range o.systems() {
 				o.Log("live: round %d of %d, %s: %s", round+1, o.Rounds, p, s.name())
 				w, err := o.run(ctx, p, s)

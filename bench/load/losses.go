@@ -49,11 +49,14 @@ func windowOf(before, after []source.State) window {
 	return w
 }
 
+// copies is how often each access unit should be there.
+const copies = 2
+
 // count searches the recordings of all cameras for the access units of the window.
-func (w window) count(dirs []string, copies int) (Losses, error) {
+func (w window) count(dirs []string) (Losses, error) {
 	var total Losses
 	for i := range w.from {
-		l, err := countCamera(dirs, copies, i, w.from[i], w.to[i])
+		l, err := countCamera(dirs, i, w.from[i], w.to[i])
 		if err != nil {
 			return total, err
 		}
@@ -62,7 +65,7 @@ func (w window) count(dirs []string, copies int) (Losses, error) {
 	return total, nil
 }
 
-func countCamera(dirs []string, copies, camera, from, to int) (Losses, error) {
+func countCamera(dirs []string, camera, from, to int) (Losses, error) {
 	l := Losses{Sent: to - from, Copies: copies}
 	held := make([]int, to-from)
 	there := 0

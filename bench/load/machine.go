@@ -51,7 +51,7 @@ func machine(ctx context.Context, o *Options) Machine {
 			flag = "-version"
 		}
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		out, _ := exec.CommandContext(ctx, path, flag).CombinedOutput() //nolint:gosec // what the user gave
+		out, _ := exec.CommandContext(ctx, path, flag).CombinedOutput()
 		cancel()
 		line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 		line, _, _ = strings.Cut(line, " Copyright")

@@ -22,6 +22,8 @@ type Options struct {
 	// it is measured, For how long it is measured then.
 	Rounds    int
 	Warm, For time.Duration
+	// Ports are shared by works that run at once; nil: those of this work alone.
+	Ports *Ports
 	// Log says what is being done, in one line.
 	Log func(format string, args ...any)
 }
@@ -42,6 +44,9 @@ func (o *Options) validate() error {
 		if st, err := os.Stat(path); err != nil || st.IsDir() || st.Mode()&0o111 == 0 {
 			return fmt.Errorf("bench: %s at %s: there is no such program", name, path)
 		}
+	}
+	if o.Ports == nil {
+		o.Ports = NewPorts()
 	}
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}

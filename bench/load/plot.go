@@ -92,6 +92,7 @@ func bars(title, y string, labels []string, list []series) ([]byte, error) {
 		}
 	}
 	p.NominalX(labels...)
+	p.X.Min, p.X.Max = -0.6, float64(len(labels))-0.4
 	p.Y.Max = headroom(top, len(list) > 1)
 	return svg(p)
 }
@@ -124,6 +125,7 @@ func lines(title, x, y string, xs []float64, list []series) ([]byte, error) {
 		p.Add(l, pts, &errorMarks{spreads: e})
 		p.Legend.Add(s.name, l, pts)
 	}
+	p.X.Max *= 1.05
 	p.Y.Max = headroom(top, true)
 	return svg(p)
 }

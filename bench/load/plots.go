@@ -69,8 +69,8 @@ func (r *RecordReport) Plots() (map[string][]byte, error) {
 	proxy, rest := series{name: "proxy"}, series{name: "both recorders"}
 	for _, n := range names {
 		runs := r.of(first, n)
-		proxy.values = append(proxy.values, over(runs, func(m *Recording) float64 { return m.role("proxy").Cores }))
-		rest.values = append(rest.values, over(runs, func(m *Recording) float64 { return m.Cores - m.role("proxy").Cores }))
+		proxy.values = append(proxy.values, over(runs, func(m *Recording) float64 { return m.proxy().Cores }))
+		rest.values = append(rest.values, over(runs, func(m *Recording) float64 { return m.Cores - m.proxy().Cores }))
 	}
 	b, err := bars("Recording "+first.String()+" twice", "cores", names, []series{proxy, rest})
 	d.add("record-cores", b, err)

@@ -4,14 +4,23 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 )
 
-// ports hands out free ports of the loopback address, each once. They are below the range
+// Ports hands out free ports of the loopback address, each once. They are below the range
 // from which the kernel takes those of connections.
-type ports struct{ used map[int]bool }
+type Ports struct {
+	mu   sync.Mutex
+	used map[int]bool
+}
 
-func (p *ports) next() (int, error) {
-	const first, last = 12000, 32000
+// NewPorts returns Ports that have given nothing yet.
+func NewPorts() *Ports { return &Ports{used: map[int]bool{}} }
+
+func (p *Ports) next() (int, error) {
+	const first, last = 4000, 12000
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for range 200 {
 		port := first + rand.IntN(last-first) //nolint:gosec // any will do
 		if p.used[port] {
@@ -22,9 +31,6 @@ func (p *ports) next() (int, error) {
 			continue
 		}
 		_ = l.Close()
-		if p.used == nil {
-			p.used = map[int]bool{}
-		}
 		p.used[port] = true
 		return port, nil
 	}
@@ -32,7 +38,7 @@ func (p *ports) next() (int, error) {
 }
 
 // take returns n of them as addresses.
-func (p *ports) take(n int) ([]string, error) {
+func (p *Ports) take(n int) ([]string, error) {
 	var out []string
 	for range n {
 		port, err := p.next()

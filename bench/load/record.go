@@ -10,8 +10,13 @@ import (
 // RecordOptions say what Record measures.
 type RecordOptions struct {
 	Options
-	// Points are the loads, each measured with every system in every round.
-	Points []Point
+	// Points are the loads: the first is measured with every system in every round, the
+	// others in so many of them (0: all).
+	Points      []Point
+	OtherRounds int
+	// Grow goes on from the first load with more and more cameras, duet alone, until it
+	// loses something.
+	Grow bool
 	// LogSeconds is what duet's proxy keeps of each camera in memory.
 	LogSeconds int
 	// NoRelay leaves the byte relay out.
@@ -51,11 +56,13 @@ type Recording struct {
 	Durable *Latency `json:"durable,omitempty"`
 	// Cameras is what the simulated cameras themselves used, in cores.
 	Cameras float64 `json:"cameras_cores"`
+	// Beyond: it was to be found out what is too much.
+	Beyond bool `json:"beyond,omitempty"`
 }
 
-func (r *Recording) role(name string) *RoleUsage {
+func (r *Recording) proxy() *RoleUsage {
 	for i := range r.Roles {
-		if r.Roles[i].Role == name {
+		if r.Roles[i].Role == "proxy" {
 			return &r.Roles[i]
 		}
 	}
@@ -82,25 +89,60 @@ func Record(ctx context.Context, o *RecordOptions) (*RecordReport, error) {
 		}
 	}
 	for round := range o.Rounds {
-		for _, p := range o.Points {
-			for _, s := range o.systems(p) {
-				o.Log("record: round %d of %d, %s: %s", round+1, o.Rounds, p, s.name())
-				r, err := o.run(ctx, p, s)
-				if err != nil {
-					return nil, fmt.Errorf("record %s with %s: %w", p, s.name(), err)
+		for i, p := range o.Points {
+			if i > 0 && o.OtherRounds > 0 && round >= o.OtherRounds {
+				continue
+			}
+			for _, s := range o.systems(p, i == 0) {
+				if err := o.once(ctx, rep, round+1, p, s); err != nil {
+					return nil, err
 				}
-				r.Round = round + 1
-				rep.Runs = append(rep.Runs, *r)
-				o.Log("record: round %d of %d, %s: %s: %.3f cores, %d lost", round+1, o.Rounds, p, s.name(), r.Cores, r.Losses.Missing)
 			}
 		}
+	}
+	if o.Grow {
+		return rep, o.grow(ctx, rep)
 	}
 	return rep, nil
 }
 
+// once measures one system with one load.
+func (o *RecordOptions) once(ctx context.Context, rep *RecordReport, round int, p Point, s system) error {
+	o.Log("record: round %d of %d, %s: %s", round, o.Rounds, p, s.name())
+	r, err := o.run(ctx, p, s)
+	if err != nil {
+		return fmt.Errorf("record %s with %s: %w", p, s.name(), err)
+	}
+	r.Round = round
+	rep.Runs = append(rep.Runs, *r)
+	o.Log("record: round %d of %d, %s: %s: %.3f cores, %d lost", round, o.Rounds, p, s.name(), r.Cores, r.Losses.Missing)
+	return nil
+}
+
+// grow adds a third of the cameras again and again.
+func (o *RecordOptions) grow(ctx context.Context, rep *RecordReport) error {
+	p := o.Points[0]
+	for p.Cameras < 5000 {
+		p.Cameras += max(1, p.Cameras/3)
+		err := o.once(ctx, rep, 1, p, &duet{seconds: o.LogSeconds})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil { // it did not even get that far
+			o.Log("record: %v", err)
+			return nil
+		}
+		last := &rep.Runs[len(rep.Runs)-1]
+		if last.Beyond = !last.lossless(); last.Beyond {
+			return nil
+		}
+	}
+	return nil
+}
+
 // systems returns new ones, for one point of a round. Peers have two recorders and no
-// readers here.
-func (o *RecordOptions) systems(p Point) []system {
+// readers here; ffmpeg, which needs two processes for each camera, has the first load alone.
+func (o *RecordOptions) systems(p Point, first bool) []system {
 	out := []system{&duet{seconds: o.LogSeconds}}
 	if p.Recorders > 2 || p.Readers > 0 {
 		return out
@@ -111,7 +153,7 @@ func (o *RecordOptions) systems(p Point) []system {
 	if o.MediaMTX != "" {
 		out = append(out, &mediamtx{path: o.MediaMTX})
 	}
-	if o.FFmpeg != "" {
+	if o.FFmpeg != "" && first {
 		out = append(out, &ffmpeg{path: o.FFmpeg})
 	}
 	return out
@@ -156,7 +198,7 @@ func (o *RecordOptions) run(ctx context.Context, p Point, s system) (*Recording,
 		}
 	}
 	s.processes().stop()
-	r.Losses, err = w.count(s.recordings(), 2)
+	r.Losses, err = w.count(s.recordings())
 	return r, err
 }
 

@@ -51,9 +51,26 @@ func Write(r Report, dir string) error {
 		files[name+".svg"] = b
 	}
 	for name, b := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil { //nolint:gosec // for everybody
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Insert replaces what stands between the lines "<!-- bench: NAME -->" and "<!-- bench end -->"
+// of a Markdown document by a report.
+func Insert(r Report, file string) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	begin, end := "<!-- bench: "+r.Name()+" -->\n", "<!-- bench end -->"
+	head, rest, ok := strings.Cut(string(b), begin)
+	_, foot, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		return fmt.Errorf("%s has no place for %s: want a line %q and a line %q", file, r.Name(), strings.TrimSpace(begin), end)
+	}
+	text := head + begin + "\n" + strings.TrimSpace(Markdown(r)) + "\n\n" + end + foot
+	return os.WriteFile(file, []byte(text), 0o644)
 }

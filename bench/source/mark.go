@@ -107,3 +107,10 @@ func Scan(r io.Reader, found func(Mark)) error {
 		}
 	}
 }
+
+// Bytes returns the mark as it stands in a recording.
+func (m Mark) Bytes() []byte {
+	b := make([]byte, markSize)
+	m.put(b)
+	return b
+}

@@ -16,6 +16,7 @@ import (
 
 // benchCmd are the works of duet bench.
 type benchCmd struct {
+	All      benchAllCmd      `cmd:"" help:"All works, one after the other."`
 	Record   benchRecordCmd   `cmd:"" help:"Cameras, each pulled once and recorded twice: processor time, memory, losses, time until durable."`
 	Live     benchLiveCmd     `cmd:"" help:"Cameras and live readers: processor time, added latency, losses."`
 	Failover benchFailoverCmd `cmd:"" help:"Kill, stop and cut off recorders, links, cameras and the proxy: what is lost, when it is said, when it is mended."`
@@ -33,6 +34,7 @@ type benchFlags struct {
 	Data     string        `type:"path" placeholder:"DIR" help:"Where recordings are made, and removed (the system's directory for temporary files). tmpfs measures no disk."`
 	Keep     bool          `help:"Leave recordings and logs there."`
 	Out      string        `short:"o" type:"path" placeholder:"DIR" help:"Where to write WORK.json, WORK.md and plots."`
+	Into     string        `type:"existingfile" placeholder:"FILE" help:"Markdown document in which to replace what is between <!-- bench: WORK --> and <!-- bench end -->."`
 }
 
 func (f *benchFlags) options(a *app) (load.Options, error) {
@@ -49,7 +51,7 @@ func (f *benchFlags) options(a *app) (load.Options, error) {
 	}
 	return load.Options{
 		Exe: exe, Version: versionText(), Dir: dir, Keep: f.Keep, Rounds: f.Rounds, Warm: f.Warm, For: f.For,
-		MediaMTX: f.Mediamtx, Go2RTC: f.Go2rtc, FFmpeg: f.Ffmpeg, Log: progress(a.stderr),
+		MediaMTX: f.Mediamtx, Go2RTC: f.Go2rtc, FFmpeg: f.Ffmpeg, Ports: load.NewPorts(), Log: progress(a.stderr),
 	}, nil
 }
 
@@ -69,6 +71,8 @@ type benchRecordCmd struct {
 	Vary    []string `sep:"none" placeholder:"WHAT=A,B" help:"Measure more loads, in which one thing is different: n=25,50 mbit=1,8 codec=h265 recorders=4 readers=1,2. Repeatable."`
 	Log     int      `name:"log-seconds" default:"5" help:"What duet's proxy keeps in memory, in seconds (${default}); warm up for longer."`
 	NoRelay bool     `help:"Leave the byte relay out."`
+	Grow    bool     `help:"Go on with more and more cameras until something is lost."`
+	Others  int      `name:"other-rounds" help:"How many rounds the loads of --vary have (as many as the first)."`
 	benchFlags
 }
 
@@ -82,7 +86,7 @@ func (c *benchRecordCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	ro := load.RecordOptions{Options: o, Points: points, LogSeconds: c.Log, NoRelay: c.NoRelay, Durable: 5 * time.Second}
+	ro := load.RecordOptions{Options: o, Points: points, LogSeconds: c.Log, NoRelay: c.NoRelay, Durable: 5 * time.Second, Grow: c.Grow, OtherRounds: c.Others}
 	rep, err := load.Record(a.ctx, &ro)
 	if err != nil {
 		return err
@@ -97,6 +101,7 @@ type benchLiveCmd struct {
 	Codec   string   `default:"h264" help:"What they send: h264, h264b (with B-frames), h265 (${default})."`
 	Vary    []string `sep:"none" placeholder:"WHAT=A,B" help:"Measure more loads, in which one thing is different: n=16,32 readers=1,8 mbit=1,8 codec=h265. Repeatable."`
 	Log     int      `name:"log-seconds" default:"5" help:"What duet's proxy keeps in memory, in seconds (${default})."`
+	Others  int      `name:"other-rounds" help:"How many rounds the loads of --vary have (as many as the first)."`
 	benchFlags
 }
 
@@ -110,7 +115,7 @@ func (c *benchLiveCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	rep, err := load.Live(a.ctx, &load.LiveOptions{Options: o, Points: points, LogSeconds: c.Log})
+	rep, err := load.Live(a.ctx, &load.LiveOptions{Options: o, Points: points, LogSeconds: c.Log, OtherRounds: c.Others})
 	if err != nil {
 		return err
 	}
@@ -208,8 +213,7 @@ func vary(p load.Point, s string) ([]load.Point, error) {
 
 // finish prints and writes a report, and fails when duet lost anything.
 func finish(a *app, f *benchFlags, rep load.Report) error {
-	text := load.Markdown(rep)
-	if _, err := fmt.Fprint(a.stdout, "\n"+text); err != nil {
+	if _, err := fmt.Fprint(a.stdout, "\n"+load.Markdown(rep)); err != nil {
 		return err
 	}
 	if f.Out != "" {
@@ -220,6 +224,11 @@ func finish(a *app, f *benchFlags, rep load.Report) error {
 			return err
 		}
 		if _, err := fmt.Fprintf(a.stderr, "Written to %s.\n", filepath.Join(f.Out, rep.Name()+".*")); err != nil {
+			return err
+		}
+	}
+	if f.Into != "" {
+		if err := load.Insert(rep, f.Into); err != nil {
 			return err
 		}
 	}
