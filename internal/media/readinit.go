@@ -73,6 +73,13 @@ func (i *Init) Track(id uint32) *InitTrack {
 	return nil
 }
 
+// Alone returns an init header (ftyp and moov) that has only this track.
+func (t *InitTrack) Alone() []byte {
+	return appendMoov(ftyp(), []moovTrack{{
+		id: t.ID, timescale: t.Timescale, kind: t.Kind, width: t.Width, height: t.Height, entries: t.entries[:1],
+	}}, movie{})
+}
+
 func parseTrak(b []byte) (InitTrack, error) {
 	be := binary.BigEndian
 	tkhd, ok1 := findBox(b, "tkhd")

@@ -100,6 +100,9 @@ func (s *session) alike(a *ask) bool {
 	if !a.scaled && !a.framed {
 		a.scale = was.scale
 	}
+	if !a.framed && was.framed {
+		a.frames, a.everyNS, a.framed = was.frames, was.everyNS, true
+	}
 	same := *a
 	s.complete(&same)
 	return (same.scale > 0) == (was.scale > 0) && same.frames == was.frames && same.everyNS == was.everyNS &&

@@ -41,18 +41,11 @@ func tracksOf(header []byte) ([]track, *media.Init, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	described, err := codecsOf(header)
-	if err != nil {
-		return nil, nil, err
-	}
 	var out []track
 	for i := range init.Tracks {
 		it := &init.Tracks[i]
 		t := track{id: it.ID, kind: it.Kind, codec: it.Codec, pt: uint8(96 + len(out)), rate: int(it.Timescale)}
-		if !t.describe(it, described[it.ID]) {
-			continue
-		}
-		if t.rate <= 0 {
+		if !t.describe(it, codecOf(it)) || t.rate <= 0 {
 			continue
 		}
 		out = append(out, t)
@@ -63,24 +56,21 @@ func tracksOf(header []byte) ([]track, *media.Init, error) {
 	return out, init, nil
 }
 
-// codecsOf returns what the library reads of the sample entries, by track.
-func codecsOf(header []byte) (out map[uint32]codecs.Codec, err error) {
+// codecOf returns what the library reads of the sample entry; nil: nothing.
+func codecOf(it *media.InitTrack) (c codecs.Codec) {
+	if it.Codec == media.LPCM {
+		return nil // it knows no entries of QuickTime
+	}
 	defer func() {
-		if r := recover(); r != nil { // a camera made up part of it
-			err = fmt.Errorf("read an init header: %v", r)
+		if recover() != nil { // a camera made up part of it
+			c = nil
 		}
 	}()
 	var f fmp4.Init
-	if err := f.Unmarshal(bytes.NewReader(header)); err != nil {
-		if !strings.Contains(err.Error(), "no tracks") {
-			return nil, fmt.Errorf("read an init header: %w", err)
-		}
+	if f.Unmarshal(bytes.NewReader(it.Alone())) != nil || len(f.Tracks) != 1 {
+		return nil
 	}
-	out = make(map[uint32]codecs.Codec, len(f.Tracks))
-	for _, t := range f.Tracks {
-		out[uint32(t.ID)] = t.Codec
-	}
-	return out, nil
+	return f.Tracks[0].Codec
 }
 
 // describe fills in what depends on the codec. It reports whether the track can be sent.

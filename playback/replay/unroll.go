@@ -78,7 +78,7 @@ func (r *roll) unroll(s *step, p *media.Parsed, data []byte, trackOf func(id uin
 		out = r.forward(s, p, trackOf)
 	}
 	r.started = true
-	out = r.filter(out, data)
+	out = r.filter(s, out, data)
 	for i := range out {
 		if u := &out[i]; r.fresh[u.track] {
 			u.marks |= markDiscontinuity
@@ -245,19 +245,24 @@ func split(units []unit) [][]unit {
 }
 
 // filter leaves out what was not asked for.
-func (r *roll) filter(units []unit, data []byte) []unit {
+func (r *roll) filter(s *step, units []unit, data []byte) []unit {
 	switch r.frames {
 	case framesIntra:
-		return slices.DeleteFunc(units, func(u unit) bool {
-			if u.marks&markClean == 0 || !r.lanes[u.track].video {
-				return true
-			}
-			if apart := u.captureNS - r.intraNS; r.intraNS != 0 && max(apart, -apart) < r.everyNS {
-				return true
-			}
-			r.intraNS = u.captureNS
-			return false
+		keys := slices.DeleteFunc(units, func(u unit) bool {
+			return u.marks&markClean == 0 || !r.lanes[u.track].video
 		})
+		out := make([]unit, 0, len(keys))
+		for i := range keys {
+			u := &keys[i]
+			apart := u.captureNS - r.intraNS
+			// The last one is sent in any case: it says that it is the last.
+			final := (s.last || s.end) && i == len(keys)-1 && len(out) == 0
+			if r.intraNS == 0 || max(apart, -apart) >= r.everyNS || final {
+				r.intraNS = u.captureNS
+				out = append(out, *u)
+			}
+		}
+		return out
 	case framesPredicted:
 		return slices.DeleteFunc(units, func(u unit) bool {
 			l := &r.lanes[u.track]
