@@ -90,7 +90,7 @@ func packed(encode func([]byte) ([]*rtp.Packet, error)) packetizer {
 	}
 }
 
-// packH264 is RFC 6184: a NAL unit a packet, or FU-A. It allocates nothing.
+// packH264 is RFC 6184: a NAL unit a packet, or FU-A. Nothing is allocated per packet.
 func (t *track) packH264(sample []byte, out emit) error {
 	var fu [2]byte
 	nalus(sample, func(n []byte, last bool) bool {

@@ -214,6 +214,7 @@ func TestReplayOfKeyFrames(t *testing.T) {
 }
 
 func TestPauseAndResumeLoseNothing(t *testing.T) {
+	t.Parallel()
 	m := makeFootage(t, shape{seconds: 12, audio: true, bframes: true})
 	c := dialRTSP(t, serve(t, m, nil), "")
 	c.setup(0, 1)
@@ -254,6 +255,7 @@ func TestSeekByANewPlay(t *testing.T) {
 }
 
 func TestPlayWithoutImmediateWaitsForTheRangeBeforeIt(t *testing.T) {
+	t.Parallel()
 	m := makeFootage(t, shape{seconds: 30})
 	c := dialRTSP(t, serve(t, m, nil), "")
 	c.setup(0)
@@ -277,6 +279,7 @@ func TestPlayWithoutImmediateWaitsForTheRangeBeforeIt(t *testing.T) {
 }
 
 func TestReplayAtRealTimeSkipsGapsAndTellsPlayersTheTime(t *testing.T) {
+	t.Parallel()
 	m := makeFootage(t, shape{seconds: 3, audio: true, gaps: map[int]int{1: 3600}})
 	c := dialRTSP(t, serve(t, m, nil), "?start="+zeroTime.Format(time.RFC3339Nano)+"&end="+zeroTime.Add(2*time.Hour).Format(time.RFC3339))
 	r := c.ask("DESCRIBE", c.url)
@@ -320,6 +323,7 @@ func TestReplayAtRealTimeSkipsGapsAndTellsPlayersTheTime(t *testing.T) {
 }
 
 func TestReplayGoesOnIntoWhatIsBeingRecorded(t *testing.T) {
+	t.Parallel()
 	m := makeFootage(t, shape{seconds: 6, audio: true})
 	later := slices.Clone(m.frags[2:])
 	m.frags = m.frags[:2]
@@ -339,6 +343,7 @@ func TestReplayGoesOnIntoWhatIsBeingRecorded(t *testing.T) {
 }
 
 func TestReplayWaitsForRecordersThatMayHaveWhatIsMissing(t *testing.T) {
+	t.Parallel()
 	m := makeFootage(t, shape{seconds: 6})
 	missing := m.frags[3]
 	m.frags = slices.Delete(slices.Clone(m.frags), 3, 4)
@@ -390,6 +395,7 @@ func TestNewParameterSetsComeInTheStream(t *testing.T) {
 }
 
 func TestReplayOverUDP(t *testing.T) {
+	t.Parallel()
 	m := makeFootage(t, shape{seconds: 2, audio: true, size: 3000})
 	s := serve(t, m, nil)
 	c := dialRTSP(t, s, "")
@@ -422,6 +428,7 @@ func TestReplayOverUDP(t *testing.T) {
 }
 
 func TestAClientThatStopsReadingIsDroppedAloneAndCleanly(t *testing.T) {
+	t.Parallel()
 	m := makeFootage(t, shape{seconds: 60, size: 40_000})
 	s := serve(t, m, func(o *Options) { o.Stall = 300 * time.Millisecond })
 	stuck := dialRTSP(t, s, "")
@@ -438,6 +445,7 @@ func TestAClientThatStopsReadingIsDroppedAloneAndCleanly(t *testing.T) {
 }
 
 func TestTeardownOfAClientThatDoesNotRead(t *testing.T) {
+	t.Parallel()
 	m := makeFootage(t, shape{seconds: 60, size: 40_000})
 	s := serve(t, m, nil)
 	c := dialRTSP(t, s, "")
@@ -449,6 +457,7 @@ func TestTeardownOfAClientThatDoesNotRead(t *testing.T) {
 }
 
 func TestASessionHoldsTwoFragmentsAtMost(t *testing.T) {
+	t.Parallel()
 	m := makeFootage(t, shape{seconds: 60})
 	var reads atomic.Int64
 	m.onRead = func(int, *Fragment) error { reads.Add(1); return nil }
@@ -464,6 +473,7 @@ func TestASessionHoldsTwoFragmentsAtMost(t *testing.T) {
 var errBroken = errors.New("broken")
 
 func TestListingsThatFailAreTriedAgain(t *testing.T) {
+	t.Parallel()
 	m := makeFootage(t, shape{seconds: 4})
 	m.onList = func(n int) error {
 		if n%2 == 0 {
