@@ -1,15 +1,21 @@
 package playback
 
 import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"io"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/duet-video/duet/internal/record"
 
 	m3u8 "github.com/bluenviron/gohlslib/v2/pkg/playlist"
 	"github.com/stretchr/testify/require"
@@ -68,10 +74,7 @@ func (s *site) hlsUnits(base string, m *m3u8.Media) []shown {
 			continue
 		}
 		data := s.follow(base, seg.URI)
-		parts := strings.Split(seg.URI, "/")
-		_, epoch, err := parseSegment(parts[len(parts)-2], parts[len(parts)-1])
-		require.NoError(s.t, err)
-		p, err := media.ParseFragment(data, int64(len(data)), init, hlsOrigin(epoch))
+		p, err := media.ParseFragment(data, int64(len(data)), init, hlsOriginNS)
 		require.NoError(s.t, err)
 		for _, t := range p.Tracks {
 			if t.Kind != media.KindVideo {
@@ -410,4 +413,134 @@ func TestHLSAnswersBadRequests(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, http.StatusNotFound, resp.StatusCode)
 	require.Contains(t, string(body), `"before"`)
+}
+
+func TestHLSSaysWhenTheInitHeaderChanges(t *testing.T) {
+	with, without := makeFootage(t, footageOptions{audio: true}), makeFootage(t, footageOptions{})
+	f := &footage{inits: append(append([][]byte{}, with.inits...), without.inits...), frags: append([]stored{}, with.frags[:20]...)}
+	for _, x := range without.frags[20:] { // of the same session
+		x.ref.Epoch = with.frags[0].ref.Epoch
+		x.ref.First += 1_000_000
+		x.ref.End += 1_000_000
+		if len(f.frags) == 20 {
+			f.frags[19].ref.End = x.ref.First
+		}
+		f.frags = append(f.frags, x)
+	}
+	r1 := newFake(t, "r1")
+	f.on(r1)
+	s := newSite(t, nil, r1)
+	u := s.hlsURL(frameNS(0), clipEnd)
+	_, m, text := s.playlistOf(u)
+	require.Len(t, m.Segments, 40)
+	require.Equal(t, 2, strings.Count(text, "#EXT-X-MAP"))
+	require.Equal(t, 1, strings.Count(text, "#EXT-X-DISCONTINUITY\n"))
+	require.True(t, m.Segments[20].Discontinuity)
+	require.Equal(t, "0", s.get2(u).Header.Get(headerGaps))
+	require.Less(t, strings.Index(text, "#EXT-X-DISCONTINUITY\n"), strings.LastIndex(text, "#EXT-X-MAP"))
+	require.Len(t, s.hlsUnits(u, m), clipFrames)
+}
+
+// get2 is get for its header.
+func (s *site) get2(u string) *http.Response {
+	resp, _, err := s.get(u)
+	require.NoError(s.t, err)
+	return resp
+}
+
+func TestHLSPlaysInFFmpegAcrossWindowsAndSessions(t *testing.T) {
+	f := makeFootage(t, footageOptions{audio: true, breaks: map[int]bool{500: true}})
+	// The second half of each session is in another window: its decode times begin anew.
+	for i := range f.frags {
+		if i%20 >= 10 {
+			f.frags[i] = inWindow(t, f, f.frags[i], clipStart/int64(time.Second)*int64(time.Second)+int64(i/20*20+5)*int64(time.Second))
+		}
+	}
+	r1 := newFake(t, "r1")
+	f.on(r1)
+	s := newSite(t, nil, r1)
+	u := s.hlsURL(frameNS(0), clipEnd)
+	_, m, _ := s.playlistOf(u)
+	require.Len(t, s.hlsUnits(u, m), clipFrames, "and decode times go on")
+	got, err := decoded(u)
+	require.NoError(t, err, "without a complaint")
+	require.Len(t, got, clipFrames)
+	for i, p := range got {
+		require.Equal(t, f.clip.frames[i], p.sum)
+	}
+}
+
+// inWindow moves a fragment to another segment window.
+func inWindow(t testing.TB, f *footage, x stored, windowNS int64) stored {
+	init, err := media.ParseInit(f.inits[0])
+	require.NoError(t, err)
+	m, err := media.MergeInits([]*media.Init{init}, media.Edit{})
+	require.NoError(t, err)
+	x.data = bytes.Clone(x.data)
+	require.NoError(t, m.Retime(x.data, media.Retiming{Sequence: uint32(x.ref.First) + 1, WindowNS: x.ref.WindowNS, BaseNS: windowNS}))
+	x.ref.WindowNS = windowNS
+	x.ref.Hash = sha256.Sum256(x.data)
+	return x
+}
+
+func TestPlaylistOfADayNeedsBoundedMemory(t *testing.T) {
+	f := makeFootage(t, footageOptions{})
+	long := footage{clip: f.clip, inits: f.inits}
+	const n = 24 * 3600
+	for i := range n {
+		x := f.frags[1] // its bytes are shared
+		shift := int64(i-1) * int64(time.Second)
+		x.ref.First, x.ref.End = uint64(i)*1000, uint64(i+1)*1000
+		x.ref.StartNS += shift
+		x.ref.EndNS = x.ref.StartNS + int64(time.Second)
+		x.ref.MinNS, x.ref.MaxNS = x.ref.StartNS, x.ref.EndNS
+		x.ref.WindowNS += shift
+		long.frags = append(long.frags, x)
+	}
+	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
+	r1.part, r2.part = 1000, 1000
+	long.on(r1, r2)
+	s := newSite(t, func(o *Options) { o.Deadlines.Answer = 30 * time.Second }, r1, r2) // the fakes are slow at this
+	start := long.frags[0].ref.StartNS
+	u := s.hlsURL(start, start+n*int64(time.Second))
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	before, peak := m.HeapAlloc, uint64(0)
+	resp, err := s.http.Get(u)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		b, _ := io.ReadAll(resp.Body)
+		t.Fatalf("%s", b)
+	}
+	lines, total := 0, 0
+	for in := bufio.NewScanner(resp.Body); in.Scan(); total += len(in.Bytes()) + 1 {
+		if in.Text()[0] != '#' {
+			lines++
+		}
+		if lines%10_000 == 0 {
+			runtime.ReadMemStats(&m)
+			peak = max(peak, m.HeapAlloc)
+		}
+	}
+	require.Equal(t, n, lines)
+	t.Logf("%d KB, heap %d MB above what it was", total>>10, (peak-min(peak, before))>>20)
+	require.Less(t, peak, before+192<<20, "what the fakes hold of it is in that")
+}
+
+func FuzzSegmentName(f *testing.F) {
+	e := record.Epoch{1, 2, 3}
+	f.Add(e.String(), string(appendSegmentName(nil, &hlsItem{hash: media.Hash{9}, first: 7, startNS: clipStart, windowNS: clipStart - 5e9})))
+	f.Add("", "1.2.3.4.m4s")
+	f.Fuzz(func(t *testing.T, epoch, name string) {
+		it, e, err := parseSegment(epoch, name)
+		if err != nil {
+			return
+		}
+		require.Equal(t, epoch, e.String())
+		again, _, err := parseSegment(epoch, string(appendSegmentName(nil, &it)))
+		require.NoError(t, err)
+		require.Equal(t, it, again)
+	})
 }

@@ -18,8 +18,6 @@ import (
 const (
 	hlsInitBytes  = 4 << 20
 	hlsMediaBytes = 64 << 20
-	// hlsMargin is how long before its epoch began a sample may have been captured.
-	hlsMargin = time.Minute
 	// immutable: what is at a URL with a hash in it is the same for ever (RFC 8246).
 	immutable = "public, max-age=31536000, immutable"
 )
@@ -92,16 +90,15 @@ func newHLSInit(b []byte) (*hlsInit, error) {
 	return h, nil
 }
 
-// hlsOrigin is where the times of an epoch count from in HLS. They do not begin anew at a
-// segment window, so that no discontinuity is needed there, and do not depend on a
-// playlist, so that what is at a URL is the same for ever.
-func hlsOrigin(e record.Epoch) int64 {
-	return max(e.Time().Add(-hlsMargin).UnixNano(), 0)
-}
+// hlsOriginNS is where the times of segments count from: 1970. They do not begin anew at a
+// segment window, so that no discontinuity is needed there; they do not depend on a
+// playlist, so that what is at a URL is the same for ever; and they do not go back where a
+// session follows another one, for players that do not heed discontinuities (ffmpeg).
+const hlsOriginNS = 0
 
 // hlsFragment makes the segment of a stored fragment: its times moved, tracks that
 // browsers do not play left out. It may modify data.
-func (h *hlsInit) fragment(data []byte, it *hlsItem, e record.Epoch) ([]byte, error) {
+func (h *hlsInit) fragment(data []byte, it *hlsItem) ([]byte, error) {
 	if h.out != 0 {
 		p, err := media.ParseFragment(data, int64(len(data)), h.parsed, it.windowNS)
 		if err != nil {
@@ -114,7 +111,7 @@ func (h *hlsInit) fragment(data []byte, it *hlsItem, e record.Epoch) ([]byte, er
 		data = t.Append(make([]byte, 0, t.Size), data)
 	}
 	err := h.merged.Retime(data, media.Retiming{
-		Sequence: uint32(it.first) + 1, WindowNS: it.windowNS, BaseNS: hlsOrigin(e),
+		Sequence: uint32(it.first) + 1, WindowNS: it.windowNS, BaseNS: hlsOriginNS,
 	})
 	return data, err
 }
@@ -172,7 +169,7 @@ func (s *Service) segment(ctx context.Context, camera, init, epoch, name, ifNone
 	if h.merged == nil {
 		return nil, notForHLS(camera, h)
 	}
-	if b.data, err = h.fragment(data, &it, e); err != nil {
+	if b.data, err = h.fragment(data, &it); err != nil {
 		return nil, unreadable(fmt.Errorf("make a segment of %s: %w", w, err))
 	}
 	s.segments.put(key, b.data, int64(cap(b.data))+256)

@@ -18,7 +18,6 @@ import (
 
 	"github.com/duet-video/duet/bench/camsim"
 	"github.com/duet-video/duet/bench/ledger"
-	"github.com/duet-video/duet/internal/record"
 )
 
 // hlsClient downloads what a playlist lists, each segment once and in its order, as a
@@ -147,20 +146,13 @@ func (c *hlsClient) follow(stop <-chan struct{}) error {
 	}
 }
 
-// hlsMargin is how long before its epoch began the times of HLS count from (docs/API.md).
-const hlsMargin = time.Minute
-
 // units returns the access units, with the capture times that decode times tell.
 func (c *hlsClient) units(h *ledger.Header) ([]ledger.AccessUnit, error) {
 	var all []ledger.AccessUnit
 	for _, key := range c.order {
-		e, err := record.ParseEpoch(key[strings.Index(key, " ")+1:])
+		units, err := ledger.FromMP4(c.media[key], h, 1) // times count from 1970; 0 is that it is not known
 		if err != nil {
-			return nil, err
-		}
-		units, err := ledger.FromMP4(c.media[key], h, e.Time().Add(-hlsMargin).UnixNano())
-		if err != nil {
-			return nil, fmt.Errorf("epoch %s: %w", e, err)
+			return nil, fmt.Errorf("%s: %w", key, err)
 		}
 		all = append(all, units...)
 	}
