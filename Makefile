@@ -115,7 +115,7 @@ clean: ## remove what was built and what the demo recorded
 	rm -rf $(BIN) duet-demo $(WEB)/dist/page $(WEB)/node_modules
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The tools are built from a module of their own; go build does nothing when they are up
 # to date.

@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // drawings collects plots.
@@ -74,6 +75,10 @@ func (r *RecordReport) Plots() (map[string][]byte, error) {
 	}
 	b, err := bars("Recording "+first.String()+" twice", "cores", names, []series{proxy, rest})
 	d.add("record-cores", b, err)
+	for role, tree := range r.profiled() {
+		name, _, _ := strings.Cut(role, " ")
+		d.add("record-flame-"+name, tree.SVG("duet "+name+", "+first.String()), nil)
+	}
 	for _, a := range axes() {
 		along := a.along(points)
 		if len(along) < 2 {

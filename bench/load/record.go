@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/duet-video/duet/bench/flame"
 )
 
 // RecordOptions say what Record measures.
@@ -17,6 +19,9 @@ type RecordOptions struct {
 	// Grow goes on from the first load with more and more cameras, duet alone, until it
 	// loses something.
 	Grow bool
+	// Profile looks where duet's time goes, after the first load was measured in the
+	// last round.
+	Profile bool
 	// LogSeconds is what duet's proxy keeps of each camera in memory.
 	LogSeconds int
 	// NoRelay leaves the byte relay out.
@@ -58,6 +63,8 @@ type Recording struct {
 	Cameras float64 `json:"cameras_cores"`
 	// Beyond: it was to be found out what is too much.
 	Beyond bool `json:"beyond,omitempty"`
+
+	profiles map[string]*flame.Node // by role
 }
 
 func (r *Recording) proxy() *RoleUsage {
@@ -94,6 +101,9 @@ func Record(ctx context.Context, o *RecordOptions) (*RecordReport, error) {
 				continue
 			}
 			for _, s := range o.systems(p, i == 0) {
+				if d, ok := s.(*duet); ok {
+					d.profile = o.Profile && i == 0 && round == o.Rounds-1
+				}
 				if err := o.once(ctx, rep, round+1, p, s); err != nil {
 					return nil, err
 				}
@@ -186,6 +196,11 @@ func (o *RecordOptions) run(ctx context.Context, p Point, s system) (*Recording,
 	}
 	if d, ok := s.(*duet); ok && o.Durable > 0 {
 		if r.Durable, err = watchDurable(ctx, d, o.Durable); err != nil {
+			return nil, err
+		}
+	}
+	if d, ok := s.(*duet); ok && d.profile {
+		if r.profiles, err = profiles(ctx, d, o.For); err != nil {
 			return nil, err
 		}
 	}

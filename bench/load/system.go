@@ -45,6 +45,8 @@ type duet struct {
 	http    string // of the proxy
 	nodes   []string
 	seconds int // of the log
+	profile bool
+	pprof   map[string]string // addresses of profiles, by role
 	// proxyOnly starts no recorder.
 	proxyOnly bool
 }
@@ -85,8 +87,18 @@ func (d *duet) start(ctx context.Context, b *bed) error {
 	if err := certificates(b, config); err != nil {
 		return err
 	}
+	d.pprof = map[string]string{}
 	node := func(role, name, as string) error {
-		return d.procs.start(b.dir, as, b.o.Exe, role, "-c", config, "--name", name, "--log-level", "warn")
+		args := []string{role, "-c", config, "--name", name, "--log-level", "warn"}
+		if d.profile {
+			addr, err := b.ports.take(1)
+			if err != nil {
+				return err
+			}
+			d.pprof[as] = addr[0]
+			args = append(args, "--pprof", addr[0])
+		}
+		return d.procs.start(b.dir, as, b.o.Exe, args...)
 	}
 	for i := range b.p.Recorders {
 		if d.proxyOnly {

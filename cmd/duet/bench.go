@@ -71,6 +71,7 @@ type benchRecordCmd struct {
 	Vary    []string `sep:"none" placeholder:"WHAT=A,B" help:"Measure more loads, in which one thing is different: n=25,50 mbit=1,8 codec=h265 recorders=4 readers=1,2. Repeatable."`
 	Log     int      `name:"log-seconds" default:"5" help:"What duet's proxy keeps in memory, in seconds (${default}); warm up for longer."`
 	NoRelay bool     `help:"Leave the byte relay out."`
+	Profile bool     `help:"Look where the time of the proxy and of a recorder goes: flame graphs and the hottest functions."`
 	Grow    bool     `help:"Go on with more and more cameras until something is lost."`
 	Others  int      `name:"other-rounds" help:"How many rounds the loads of --vary have (as many as the first)."`
 	benchFlags
@@ -86,7 +87,7 @@ func (c *benchRecordCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	ro := load.RecordOptions{Options: o, Points: points, LogSeconds: c.Log, NoRelay: c.NoRelay, Durable: 5 * time.Second, Grow: c.Grow, OtherRounds: c.Others}
+	ro := load.RecordOptions{Options: o, Points: points, LogSeconds: c.Log, NoRelay: c.NoRelay, Durable: 5 * time.Second, Grow: c.Grow, Profile: c.Profile, OtherRounds: c.Others}
 	rep, err := load.Record(a.ctx, &ro)
 	if err != nil {
 		return err

@@ -101,7 +101,7 @@ func usualWorks(o load.Options) *works {
 func thoroughWorks(o load.Options) *works {
 	w := usualWorks(o)
 	w.record.Options = timed(o, 3, 8*time.Second, 10*time.Second)
-	w.record.Durable, w.record.OtherRounds, w.record.Grow = 5*time.Second, 1, true
+	w.record.Durable, w.record.OtherRounds, w.record.Grow, w.record.Profile = 5*time.Second, 1, true, true
 	base := w.record.Points[0]
 	for _, differ := range []func(*load.Point){
 		func(p *load.Point) { p.Cameras = 25 },

@@ -26,6 +26,8 @@ type nodeFlags struct {
 	// ConfigFD is where duet up keeps the text that it began with: a node that is
 	// restarted after a bad edit of the file goes on with that.
 	ConfigFD int `hidden:"" name:"config-fd"`
+	// Pprof is for who looks where the time goes.
+	Pprof string `hidden:"" placeholder:"ADDR" help:"Serve /debug/pprof/ there."`
 	logFlags
 }
 

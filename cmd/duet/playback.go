@@ -23,6 +23,11 @@ func (c *playbackCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	stop, err := serveProfiles(a.ctx, c.Pprof)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	p := env.site.FindPlayback(c.Name)
 	l, err := listen(a.ctx, "http", p.HTTP)
 	if err != nil {

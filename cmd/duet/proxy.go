@@ -26,6 +26,11 @@ func (c *proxyCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	stop, err := serveProfiles(a.ctx, c.Pprof)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	if err := env.site.Expand(os.LookupEnv); err != nil {
 		return err
 	}

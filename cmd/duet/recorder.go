@@ -15,6 +15,11 @@ func (c *recorderCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	stop, err := serveProfiles(a.ctx, c.Pprof)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	r := env.site.FindRecorder(c.Name)
 	l, err := listen(a.ctx, "http", r.HTTP)
 	if err != nil {
