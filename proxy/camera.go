@@ -44,6 +44,7 @@ type camera struct {
 	log     *Log
 	copies  []*copyState // primary, redundant, those that there are
 	session sessionFunc
+	pump    *pump
 	logger  zerolog.Logger
 	every   *node.Every
 
@@ -126,7 +127,7 @@ func (c *camera) run(ctx context.Context) {
 			Camera:      c.cfg,
 			FragmentMin: c.opts.FragmentMin, FragmentMax: c.opts.FragmentMax,
 			SegmentDuration: c.opts.SegmentDuration, StallTimeout: c.opts.StallTimeout,
-			Clock: c.opts.Clock, Log: c.logger,
+			Clock: c.opts.Clock, Log: c.logger, Pump: c.pump,
 		}, sink)
 		cancel()
 		cause := sessionCause(err)

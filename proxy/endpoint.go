@@ -61,6 +61,7 @@ type endpointOptions struct {
 	Address, RTPAddress, RTCPAddress string
 	Users                            []User
 	Cameras                          []endpointCamera
+	Watched                          *atomic.Int64 // counts those that play; may be nil
 	Clock                            clock.Clock
 	Log                              zerolog.Logger
 }
@@ -332,9 +333,16 @@ func (e *endpoint) OnPlay(ctx *gortsplib.ServerHandlerOnPlayCtx) (*base.Response
 		r.joined, r.starts = true, true
 		r.feed.join(len(r.channels) > 0)
 		r.feed.camera.Readers.opened()
+		e.watched(1)
 		r.log.Info().Msg("reader plays")
 	}
 	return &base.Response{StatusCode: base.StatusOK}, nil
+}
+
+func (e *endpoint) watched(n int64) {
+	if e.opts.Watched != nil {
+		e.opts.Watched.Add(n)
+	}
 }
 
 // OnPause implements gortsplib.ServerHandlerOnPause. The reader stays counted.
@@ -350,6 +358,7 @@ func (e *endpoint) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx)
 	}
 	r.feed.leave()
 	r.feed.camera.Readers.now.Add(-1)
+	e.watched(-1)
 	ev := r.log.Info()
 	if ctx.Error != nil {
 		ev = ev.Str("reason", ctx.Error.Error())

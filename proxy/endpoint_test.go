@@ -58,7 +58,7 @@ func (p *pusher) begin(seq uint16, ts uint32, tracks ...media.Track) {
 		p.log.End(media.CauseConnection)
 	}
 	p.epochs++
-	cfg := liveConfig("")
+	cfg := liveConfig(p.t, "")
 	p.in = newIngest(cfg, &logSink{log: p.log, epoch: record.Epoch{p.epochs}}, tracks)
 	p.video = &sender{in: p.in, seq: seq, ts: ts}
 	p.audio = &sender{in: p.in, seq: seq, ts: ts, track: 1}

@@ -24,6 +24,7 @@ type Proxy struct {
 	opts      Options
 	startedNS int64
 	budget    *Budget
+	pump      *pump
 	order     []*camera // as configured
 	link      *linkServer
 	grpc      *grpc.Server
@@ -44,7 +45,7 @@ func newProxy(opts Options, session sessionFunc) (*Proxy, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	p := &Proxy{opts: opts, startedNS: opts.Clock.Now().UnixNano(), budget: NewBudget(opts.LogTotalBytes)}
+	p := &Proxy{opts: opts, startedNS: opts.Clock.Now().UnixNano(), budget: NewBudget(opts.LogTotalBytes), pump: newPump(opts.Clock)}
 	p.link = &linkServer{
 		cameras: map[string]*camera{}, streams: map[string]*recorderStream{},
 		linger: opts.Linger, grace: opts.SpareAfter,
@@ -53,6 +54,7 @@ func newProxy(opts Options, session sessionFunc) (*Proxy, error) {
 	}
 	for _, cfg := range opts.Cameras {
 		c := newCamera(cfg, &p.opts, p.budget, session)
+		c.pump = p.pump
 		p.order = append(p.order, c)
 		p.link.cameras[cfg.Name] = c
 	}
@@ -111,6 +113,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.serving.Store(false)
 	stopPulling()
 	cameras.Wait()
+	p.pump.close()
 	if err == nil {
 		p.drain()
 	}
@@ -128,7 +131,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 func (p *Proxy) newEndpoint() *endpoint {
 	o := endpointOptions{
 		Address: p.opts.RTSPAddress, RTPAddress: p.opts.RTPAddress, RTCPAddress: p.opts.RTCPAddress,
-		Users: p.opts.Users, Clock: p.opts.Clock, Log: p.opts.Log,
+		Users: p.opts.Users, Clock: p.opts.Clock, Log: p.opts.Log, Watched: &p.pump.watched,
 	}
 	for _, c := range p.order {
 		o.Cameras = append(o.Cameras, endpointCamera{

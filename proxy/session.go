@@ -20,6 +20,7 @@ type sessionConfig struct {
 	StallTimeout             time.Duration
 	Clock                    clock.Clock
 	Log                      zerolog.Logger // has the camera's name
+	Pump                     *pump          // nil: connections are read one by one
 }
 
 // epochStart is what a session learns when its epoch begins.

@@ -203,6 +203,11 @@ func (s *source) play() error {
 	if tapped && s.conn != nil && !s.conn.plain {
 		s.tapped.Store(true)
 		s.conn.tap.Store(t)
+		if s.cfg.Pump != nil {
+			if err := s.cfg.Pump.take(s.conn); err != nil {
+				s.cfg.Log.Debug().Err(err).Msg("the camera's connection is read by itself")
+			}
+		}
 	}
 	if _, err := s.client.Play(nil); err != nil {
 		return fmt.Errorf("play: %w", err)

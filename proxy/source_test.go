@@ -193,9 +193,11 @@ func (s *lockedSink) count() int {
 	return s.published
 }
 
-func liveConfig(url string) sessionConfig {
+func liveConfig(t *testing.T, url string) sessionConfig {
 	c := testConfig(nil)
 	c.Clock = clock.System()
+	c.Pump = newPump(c.Clock)
+	t.Cleanup(c.Pump.close)
 	c.Camera.Source = url
 	return c
 }
@@ -223,7 +225,7 @@ func TestSessionDeliversOverEveryTransport(t *testing.T) {
 	for _, transport := range []string{"tcp", "udp", "auto"} {
 		t.Run(transport, func(t *testing.T) {
 			cam := newTestCamera(t, func(c *testCamera) { c.user, c.pass = "root", "s3cret" })
-			cfg := liveConfig(cam.url("root:s3cret@"))
+			cfg := liveConfig(t, cam.url("root:s3cret@"))
 			cfg.Camera.Transport = transport
 			sink := &lockedSink{}
 			stop, ended := start(t, cfg, sink)
@@ -262,7 +264,7 @@ func TestStalledCameraIsToldFromOneThatIsGone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cam := newTestCamera(t, nil)
-			cfg := liveConfig(cam.url(""))
+			cfg := liveConfig(t, cam.url(""))
 			cfg.StallTimeout = 300 * time.Millisecond
 			sink := &lockedSink{}
 			_, ended := start(t, cfg, sink)
@@ -288,7 +290,7 @@ func TestErrorsSayWhatToDoAndKeepThePassword(t *testing.T) {
 		"rtsp://root:s3cret@no-such-host.invalid:554/a": "",
 	} {
 		sink := &lockedSink{}
-		_, ended := start(t, liveConfig(url), sink)
+		_, ended := start(t, liveConfig(t, url), sink)
 		err := ended()
 		require.ErrorContains(t, err, want)
 		require.NotContains(t, err.Error(), "s3cret")
@@ -310,7 +312,7 @@ func TestSDPThatIsPartlyWrongIsMended(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cam := newTestCamera(t, func(c *testCamera) { c.sdp = []byte(sdp) })
 			sink := &lockedSink{}
-			stop, ended := start(t, liveConfig(cam.url("")), sink)
+			stop, ended := start(t, liveConfig(t, cam.url("")), sink)
 			require.Eventually(t, func() bool { return sink.count() > 0 }, 10*time.Second, 5*time.Millisecond)
 			stop()
 			ended()
@@ -324,7 +326,7 @@ func TestSDPThatIsPartlyWrongIsMended(t *testing.T) {
 
 func TestCameraWithoutMediaIsAnError(t *testing.T) {
 	cam := newTestCamera(t, func(c *testCamera) { c.sdp = []byte("v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n") })
-	_, ended := start(t, liveConfig(cam.url("")), &lockedSink{})
+	_, ended := start(t, liveConfig(t, cam.url("")), &lockedSink{})
 	require.ErrorContains(t, ended(), "no media")
 }
 

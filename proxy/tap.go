@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"net"
 	"strconv"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -71,17 +73,37 @@ func (t *tap) packet(track *tapTrack, b []byte, now int64) {
 
 // cameraConn is a connection to a camera, below gortsplib, which reads 4 KiB at a time. It
 // reads much at a time, and passes on what no tap takes. What it cannot make sense of it
-// leaves to gortsplib to judge.
+// leaves to gortsplib to judge. A pump may do the reading.
 type cameraConn struct {
 	net.Conn
 	clock clock.Clock
 	tap   atomic.Pointer[tap]
 
+	// What was read, of Read's goroutine, or of the pump's and under mu.
 	now         int64 // when something was read last, Clock.Mono
 	buf         []byte
 	first, last int
 	pass        int  // so many bytes, there or to come, are for gortsplib
 	plain       bool // all are
+
+	// moving: a pump takes over; handed is closed when Read has let go.
+	moving atomic.Bool
+	handed chan struct{}
+	handOn sync.Once
+	piping bool // Read's: it reads what the pump has piped
+
+	writing  sync.Mutex
+	deadline time.Time // of writes; under writing
+
+	mu            sync.Mutex
+	pump          *pump
+	fd            int // of the pump; negative: none
+	local, remote net.Addr
+	closed        bool
+	err           error // why nothing more comes
+	kept          []byte
+	piped         []byte
+	readable      sync.Cond
 }
 
 // dialCamera connects.
@@ -90,26 +112,131 @@ func dialCamera(ctx context.Context, network, address string, clk clock.Clock) (
 	if err != nil {
 		return nil, err
 	}
-	return &cameraConn{Conn: c, clock: clk, buf: make([]byte, tapBuffer)}, nil
+	return newCameraConn(c, clk), nil
+}
+
+func newCameraConn(conn net.Conn, clk clock.Clock) *cameraConn {
+	c := &cameraConn{Conn: conn, clock: clk, buf: make([]byte, tapBuffer), handed: make(chan struct{}), fd: -1}
+	c.readable.L = &c.mu
+	return c
 }
 
 // Read returns what gortsplib is to see. What a tap takes it takes meanwhile.
 func (c *cameraConn) Read(p []byte) (int, error) {
-	for {
-		if c.scan(); (c.pass > 0 || c.plain) && c.first < c.last {
-			n := c.last - c.first
-			if !c.plain {
-				n = min(n, c.pass)
-			}
+	for !c.piping {
+		c.scan()
+		if n := c.passed(); n > 0 {
 			n = copy(p, c.buf[c.first:c.first+n])
 			c.first += n
 			c.pass = max(c.pass-n, 0)
 			return n, nil
 		}
-		if err := c.fill(); err != nil {
+		if c.moving.Load() {
+			c.handOver(nil)
+			break
+		}
+		if err := c.fill(); err != nil && !c.moving.Load() {
+			c.handOver(err) // to nobody
 			return 0, err
 		}
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.piped) == 0 && c.err == nil {
+		c.readable.Wait()
+	}
+	if len(c.piped) == 0 {
+		return 0, c.err
+	}
+	n := copy(p, c.piped)
+	c.piped = c.piped[:copy(c.piped, c.piped[n:])]
+	return n, nil
+}
+
+// handOver leaves what was read to the pump.
+func (c *cameraConn) handOver(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.piping = true
+	c.kept, c.buf = bytes.Clone(c.buf[c.first:c.last]), nil
+	if c.err == nil {
+		c.err = err
+	}
+	c.handOn.Do(func() { close(c.handed) })
+}
+
+// passed returns how much of what is there is for gortsplib.
+func (c *cameraConn) passed() int {
+	switch n := c.last - c.first; {
+	case c.plain:
+		return n
+	default:
+		return min(n, c.pass)
+	}
+}
+
+// Write implements net.Conn.
+func (c *cameraConn) Write(p []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.mu.Lock()
+	fd, pumped, closed := c.fd, c.pump != nil, c.closed
+	c.mu.Unlock()
+	switch {
+	case closed:
+		return 0, net.ErrClosed
+	case pumped:
+		return c.writePumped(fd, p)
+	}
+	return c.Conn.Write(p)
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *cameraConn) SetWriteDeadline(t time.Time) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.deadline = t
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// Close implements net.Conn. No packet is taken after it.
+func (c *cameraConn) Close() error {
+	c.mu.Lock()
+	fd, pumped, closed := c.fd, c.pump != nil, c.closed
+	c.closed = true
+	if c.err == nil && !pumped {
+		c.err = net.ErrClosed
+		c.readable.Signal()
+	}
+	c.handOn.Do(func() { close(c.handed) })
+	c.mu.Unlock()
+	switch {
+	case closed:
+		return net.ErrClosed
+	case pumped:
+		return c.closePumped(fd)
+	}
+	return c.Conn.Close()
+}
+
+// LocalAddr implements net.Conn.
+func (c *cameraConn) LocalAddr() net.Addr {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.local != nil {
+		return c.local
+	}
+	return c.Conn.LocalAddr()
+}
+
+// RemoteAddr implements net.Conn.
+func (c *cameraConn) RemoteAddr() net.Addr {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.remote != nil {
+		return c.remote
+	}
+	return c.Conn.RemoteAddr()
 }
 
 // fill reads more behind what is there.

@@ -116,7 +116,7 @@ func TestTapTakesItsPacketsAndLeavesTheRestAsItWas(t *testing.T) {
 
 		var taken [][]byte
 		var lost uint64
-		c := &cameraConn{Conn: &pieces{rest: wire, sizes: sizes}, clock: &handClock{}, buf: make([]byte, tapBuffer)}
+		c := newCameraConn(&pieces{rest: wire, sizes: sizes}, &handClock{})
 		c.tap.Store(tapOf(&taken, &lost))
 		require.Equal(t, want, events(c))
 		require.Equal(t, sent, taken)
@@ -133,7 +133,7 @@ func TestTapKeepsToItsStreamAndCountsWhatIsMissing(t *testing.T) {
 	}
 	var taken [][]byte
 	var lost uint64
-	c := &cameraConn{Conn: &pieces{rest: wire, sizes: func() int { return 64 }}, clock: &handClock{}, buf: make([]byte, tapBuffer)}
+	c := newCameraConn(&pieces{rest: wire, sizes: func() int { return 64 }}, &handClock{})
 	c.tap.Store(tapOf(&taken, &lost))
 	require.Empty(t, events(c))
 	require.Len(t, taken, 2)
@@ -149,7 +149,7 @@ func TestTapShowsAPacketASecond(t *testing.T) {
 	var taken [][]byte
 	var lost uint64
 	clk := &handClock{}
-	c := &cameraConn{Conn: &pieces{rest: wire, sizes: func() int { clk.mono += 400 * ms; return 17 }}, clock: clk, buf: make([]byte, tapBuffer)}
+	c := newCameraConn(&pieces{rest: wire, sizes: func() int { clk.mono += 400 * ms; return 17 }}, clk)
 	tap := tapOf(&taken, &lost)
 	tap.shown = 0
 	c.tap.Store(tap)
@@ -164,7 +164,7 @@ func FuzzCameraConn(f *testing.F) {
 		want := events(&pieces{rest: wire, sizes: func() int { return 1 << 16 }}, 0)
 		var taken [][]byte
 		var lost uint64
-		c := &cameraConn{Conn: &pieces{rest: wire, sizes: func() int { return 7 }}, clock: &handClock{}, buf: make([]byte, tapBuffer)}
+		c := newCameraConn(&pieces{rest: wire, sizes: func() int { return 7 }}, &handClock{})
 		c.tap.Store(tapOf(&taken, &lost))
 		got := events(c, 0)
 		if !c.plain && len(got) < len(want) {
@@ -179,7 +179,7 @@ func TestTapDoesNotAllocatePerPacket(t *testing.T) {
 	in := newIngest(testConfig(clk), countingSink{}, []media.Track{h264Track()})
 	tap := &tap{log: zerolog.Nop(), shown: 1 << 62, take: func(t *tapTrack, p *packet, _ uint64, _ int64) { _ = in.push(t.index, p) }}
 	tap.byChannel[0] = &tapTrack{payloadType: 96}
-	c := &cameraConn{clock: clk, buf: make([]byte, tapBuffer)}
+	c := newCameraConn(nil, clk)
 	c.tap.Store(tap)
 	var unit []byte
 	for i, nal := range [][]byte{aud, sps1, pps1, idr, {0x7c, 0x05, 1, 2}, {0x7c, 0x45, 1, 2}} {

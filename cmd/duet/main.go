@@ -59,6 +59,9 @@ type app struct {
 }
 
 func main() {
+	if len(os.Args) > 1 && (os.Args[1] == "proxy" || os.Args[1] == "recorder") {
+		relaxTimers()
+	}
 	zerolog.DurationFieldFormat = zerolog.DurationFormatString // "1.5s", rather than a number without its unit
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second Ctrl-C ends the process at once

@@ -51,7 +51,7 @@ func DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
-		grpc.WithReadBufferSize(ioBuffer),
+		grpc.WithReadBufferSize(0), // the connection reads ahead, see NewTLS
 		grpc.WithWriteBufferSize(ioBuffer),
 		experimental.WithBufferPool(newFramePool()),
 		// gRPC pings from a client every 10 s at most; a dead proxy is found sooner, by
