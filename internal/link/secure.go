@@ -19,7 +19,9 @@ func NewTLS(c *tls.Config) credentials.TransportCredentials {
 	return secure{credentials.NewTLS(c)}
 }
 
-type secure struct{ credentials.TransportCredentials }
+type secure struct {
+	credentials.TransportCredentials
+}
 
 // ClientHandshake implements credentials.TransportCredentials.
 func (s secure) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
