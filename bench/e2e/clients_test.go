@@ -68,6 +68,36 @@ func requireMonotonic(t testing.TB, out string, gaps int) {
 	require.LessOrEqual(t, strings.Count(out, "non monotonically increasing dts"), 3+6*gaps, out)
 }
 
+// requireProbed looks at what ffprobe says of packets: of so many streams, and at least so
+// many of the first one, whose times go on without a hole.
+func requireProbed(t testing.TB, out string, streams, atLeast int) {
+	t.Helper()
+	var doc struct {
+		Packets []struct {
+			Stream int    `json:"stream_index"`
+			DTS    string `json:"dts_time"`
+		} `json:"packets"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &doc), out)
+	last := map[int]float64{}
+	count := map[int]int{}
+	for _, p := range doc.Packets {
+		if p.DTS == "" {
+			continue // ffprobe knows none for the first packets of a stream with B-frames
+		}
+		d, err := strconv.ParseFloat(p.DTS, 64)
+		require.NoError(t, err)
+		if prev, ok := last[p.Stream]; ok {
+			require.Greater(t, d, prev, "time of stream %d goes back", p.Stream)
+			require.Less(t, d-prev, 0.3, "a hole in stream %d", p.Stream)
+		}
+		last[p.Stream] = d
+		count[p.Stream]++
+	}
+	require.Len(t, count, streams, "video and audio")
+	require.Greater(t, count[0], atLeast)
+}
+
 // disturb kills one recorder and stops the other while clients read for about 20 s.
 func (s *site) disturb(t testing.TB) {
 	t.Helper()
@@ -141,30 +171,7 @@ func TestForeignClients(t *testing.T) {
 		t.Run("ffprobe "+transport, func(t *testing.T) {
 			out, err := p.wait(30 * time.Second)
 			require.NoError(t, err, out)
-			var doc struct {
-				Packets []struct {
-					Stream int    `json:"stream_index"`
-					DTS    string `json:"dts_time"`
-				} `json:"packets"`
-			}
-			require.NoError(t, json.Unmarshal([]byte(out), &doc), out)
-			last := map[int]float64{}
-			count := map[int]int{}
-			for _, p := range doc.Packets {
-				if p.DTS == "" {
-					continue // ffprobe knows none for the first packets of a stream with B-frames
-				}
-				d, err := strconv.ParseFloat(p.DTS, 64)
-				require.NoError(t, err)
-				if prev, ok := last[p.Stream]; ok {
-					require.Greater(t, d, prev, "time of stream %d goes back", p.Stream)
-					require.Less(t, d-prev, 0.3, "a hole in stream %d", p.Stream)
-				}
-				last[p.Stream] = d
-				count[p.Stream]++
-			}
-			require.Len(t, count, 2, "video and audio")
-			require.Greater(t, count[0], 15*25)
+			requireProbed(t, out, 2, 15*25)
 		})
 	}
 

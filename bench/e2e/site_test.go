@@ -51,6 +51,7 @@ type site struct {
 	config string
 	http   string // playback, http://host:port
 	rtsp   string // proxy, rtsp://host:port
+	replay string // playback, rtsp://host:port
 	// recorderHTTP has http://host:port of each recorder, link the address of the proxy's link.
 	recorderHTTP map[string]string
 	link         string
@@ -99,9 +100,10 @@ func newSite(t testing.TB, o siteOptions) *site {
 	dir, err := os.MkdirTemp("", "duet-e2e-")
 	require.NoError(t, err)
 	s := &site{dir: dir, config: filepath.Join(dir, "duet.yaml"), procs: map[string]*process{}, opts: o, recorderHTTP: map[string]string{}}
-	ports := freePorts(t, 4+len(o.recorders))
+	ports := freePorts(t, 5+len(o.recorders))
 	s.http = fmt.Sprintf("http://127.0.0.1:%d", ports[3])
 	s.rtsp = fmt.Sprintf("rtsp://127.0.0.1:%d", ports[1])
+	s.replay = fmt.Sprintf("rtsp://127.0.0.1:%d", ports[4])
 	s.link = fmt.Sprintf("127.0.0.1:%d", ports[0])
 
 	var y strings.Builder
@@ -116,7 +118,7 @@ func newSite(t testing.TB, o siteOptions) *site {
 	fmt.Fprintf(&y, "proxies:\n  - {name: p1, link: \"127.0.0.1:%d\", rtsp: \"127.0.0.1:%d\", http: \"127.0.0.1:%d\"}\n", ports[0], ports[1], ports[2])
 	y.WriteString("recorders:\n")
 	for i, r := range o.recorders {
-		s.recorderHTTP[r.name] = fmt.Sprintf("http://127.0.0.1:%d", ports[4+i])
+		s.recorderHTTP[r.name] = fmt.Sprintf("http://127.0.0.1:%d", ports[5+i])
 		extra := ""
 		if r.extra != "" {
 			extra = ", " + r.extra
@@ -125,9 +127,9 @@ func newSite(t testing.TB, o siteOptions) *site {
 		if data == "" {
 			data = strconv.Quote(filepath.Join(dir, r.name))
 		}
-		fmt.Fprintf(&y, "  - {name: %s, role: %s, http: \"127.0.0.1:%d\", data: %s%s}\n", r.name, r.role, ports[4+i], data, extra)
+		fmt.Fprintf(&y, "  - {name: %s, role: %s, http: \"127.0.0.1:%d\", data: %s%s}\n", r.name, r.role, ports[5+i], data, extra)
 	}
-	fmt.Fprintf(&y, "playback:\n  - {name: v1, http: \"127.0.0.1:%d\"}\n", ports[3])
+	fmt.Fprintf(&y, "playback:\n  - {name: v1, http: \"127.0.0.1:%d\", rtsp: \"127.0.0.1:%d\"}\n", ports[3], ports[4])
 	fmt.Fprintf(&y, "log: {seconds: %d}\n", o.logSeconds)
 	fmt.Fprintf(&y, "tls: {dir: %q}\n", filepath.Join(dir, "tls"))
 	y.WriteString(o.extra)

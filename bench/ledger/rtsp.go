@@ -144,6 +144,30 @@ func codecOf(f format.Format) Codec {
 	return ""
 }
 
+// Units returns what turns the packets of a format into access units of the camera's
+// ledger, for a reader of its own; nil: the ledger has no such track. CaptureNS is not
+// set. Not for concurrent use.
+func Units(h *Header, f format.Format) (func(*rtp.Packet) []AccessUnit, error) {
+	codec := codecOf(f)
+	for i, t := range h.Tracks {
+		if t.Codec != codec {
+			continue
+		}
+		decode, err := newDecoder(codec, f)
+		if err != nil {
+			return nil, err
+		}
+		return func(p *rtp.Packet) []AccessUnit {
+			units := decode(h, p)
+			for k := range units {
+				units[k].Track = i
+			}
+			return units
+		}, nil
+	}
+	return nil, nil //nolint:nilnil // there is none
+}
+
 type decodeFunc func(*Header, *rtp.Packet) []AccessUnit
 
 // newDecoder returns what turns packets into access units. Errors (the stream was joined
