@@ -3,7 +3,6 @@ package index
 import (
 	"context"
 	"errors"
-	"iter"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -197,15 +196,13 @@ func play(t *testing.T, fs vfs.FS, want []string, broken error) int {
 }
 
 func TestADamagedOrMissingIndexIsCorruptAndCanBeRebuilt(t *testing.T) {
-	ctx := context.Background()
-	files := seqOfContent(refs("gate", 0, 0, 1000), refs("yard", 0, 0, 10))
+	files := []content{{refs: refs("gate", 0, 0, 1000)}, {refs: refs("yard", 0, 0, 10)}}
 	fs := vfs.NewMem()
 	o := Options{FS: fs, Dir: "data/index", Log: zerolog.Nop(), MustExist: true}
 	require.NoError(t, fs.MkdirAll("data", 0o755))
 	_, err := Open(o)
 	require.ErrorIs(t, err, ErrCorrupt)
-	s, err := Rebuild(ctx, o, files)
-	require.NoError(t, err)
+	s := remake(t, o, files)
 	want := dump(t, s)
 	require.NoError(t, s.db.Flush())
 	require.NoError(t, s.Close())
@@ -225,23 +222,12 @@ func TestADamagedOrMissingIndexIsCorruptAndCanBeRebuilt(t *testing.T) {
 				require.ErrorIs(t, err, ErrCorrupt, "%s %s", how, name)
 				damaged++
 			}
-			s, err = Rebuild(ctx, o, files)
-			require.NoError(t, err, "%s %s", how, name)
+			s = remake(t, o, files)
 			require.Equal(t, want, dump(t, s), "%s %s", how, name)
 			require.NoError(t, s.Close())
 		}
 	}
 	require.Greater(t, damaged, 3)
-}
-
-func seqOfContent(files ...[]Ref) iter.Seq2[Content, error] {
-	return func(yield func(Content, error) bool) {
-		for _, f := range files {
-			if !yield(Content{Refs: f}, nil) {
-				return
-			}
-		}
-	}
 }
 
 func readAll(s *Store) error {
@@ -281,48 +267,6 @@ func spoil(t *testing.T, fs *vfs.MemFS, name, how string) {
 	_, err = w.Write(b)
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
-}
-
-// A rebuild that the process did not survive is finished, or begun anew, but never
-// taken for an index.
-func TestAPowerCutInARebuildNeverLeavesHalfAnIndex(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
-	var mu sync.Mutex
-	var cuts []vfs.FS
-	mem := vfs.NewCrashableMem()
-	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if isWrite(op) {
-			mu.Lock()
-			defer mu.Unlock()
-			cuts = append(cuts, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rng}))
-		}
-		return nil
-	}))
-	o := Options{FS: fs, Dir: "index", Log: zerolog.Nop(), MustExist: true}
-	files := seqOfContent(refs("gate", 0, 0, 1000), refs("yard", 0, 0, 10))
-	s, err := Rebuild(context.Background(), o, files)
-	require.NoError(t, err)
-	want := dump(t, s)
-	require.NoError(t, s.Close())
-	corrupt, whole := 0, 0
-	for i, fs := range cuts {
-		o.FS = fs
-		s, err := Open(o)
-		if err != nil {
-			require.ErrorIs(t, err, ErrCorrupt, "write %d, seed %d", i, seed)
-			corrupt++
-			s, err = Rebuild(context.Background(), o, files)
-			require.NoError(t, err, "write %d, seed %d", i, seed)
-		} else {
-			whole++
-		}
-		require.Equal(t, want, dump(t, s), "write %d, seed %d", i, seed)
-		require.NoError(t, s.Close())
-	}
-	require.Positive(t, corrupt)
-	require.Positive(t, whole)
 }
 
 func TestADamagedRowFailsTheStoreSoThatItIsRebuilt(t *testing.T) {

@@ -110,3 +110,21 @@ func allOf(t testing.TB, s *Store, camera string) []Ref {
 	t.Helper()
 	return collect(t, s.Fragments(camera, math.MinInt64, math.MaxInt64))
 }
+
+// content is what a media file holds.
+type content struct {
+	refs  []Ref
+	inits []Init
+}
+
+// remake makes the index anew of what the media files hold, as a recorder does.
+func remake(t require.TestingT, o Options, files []content) *Store {
+	require.NoError(t, o.FS.RemoveAll(o.Dir))
+	o.MustExist = false
+	s, err := Open(o)
+	require.NoError(t, err)
+	for _, f := range files {
+		require.NoError(t, s.Commit(f.refs, f.inits))
+	}
+	return s
+}

@@ -2,8 +2,6 @@ package index
 
 import (
 	"bytes"
-	"context"
-	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -63,16 +61,13 @@ func (d *disk) spans(camera string) []Span {
 	return out
 }
 
-func (d *disk) contents(order func([]string)) iter.Seq2[Content, error] {
+func (d *disk) contents(order func([]string)) (out []content) {
 	paths := slices.Sorted(maps.Keys(d.files))
 	order(paths)
-	return func(yield func(Content, error) bool) {
-		for _, p := range paths {
-			if !yield(Content{Refs: d.files[p], Inits: d.inits[p]}, nil) {
-				return
-			}
-		}
+	for _, p := range paths {
+		out = append(out, content{d.files[p], d.inits[p]})
 	}
+	return out
 }
 
 // drawRefs draws fragments of two cameras with two interleaved epochs each, of which
@@ -234,13 +229,12 @@ func TestTheIndexSaysWhatTheMediaFilesSayAndRebuiltEqualsTheOneThatWasLost(t *te
 		var lost, rebuilt bytes.Buffer
 		require.NoError(t, s.Dump(&lost))
 		require.NoError(t, s.Close())
-		s, err = Rebuild(context.Background(), o, d.contents(func(p []string) {
+		s = remake(t, o, d.contents(func(p []string) {
 			for i := range p {
 				j := rapid.IntRange(i, len(p)-1).Draw(t, "swap")
 				p[i], p[j] = p[j], p[i]
 			}
 		}))
-		require.NoError(t, err)
 		require.NoError(t, s.Dump(&rebuilt))
 		require.Equal(t, lost.String(), rebuilt.String())
 		d.check(t, s)

@@ -4,13 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/duet-video/duet/internal/media"
-	"github.com/duet-video/duet/internal/record"
 )
 
 // A listing is read in pages, the first one small, because many a caller wants one
@@ -218,35 +216,4 @@ func (s *Store) spans(camera string, startNS, endNS int64) (spans []Span, err er
 		slices.SortFunc(spans, func(a, b Span) int { return compareSpans(&a, &b) })
 	}
 	return spans, it.Error()
-}
-
-// EpochInfo sums up what the index holds of an epoch.
-type EpochInfo struct {
-	Epoch          record.Epoch
-	StartNS, EndNS int64
-	Since          media.Cause
-	SinceNS        int64
-}
-
-// Epochs returns the epochs of which a camera's footage is held, by their start.
-func (s *Store) Epochs(camera string) ([]EpochInfo, error) {
-	spans, err := s.spans(camera, math.MinInt64, math.MaxInt64)
-	if err != nil {
-		return nil, fmt.Errorf("list epochs of %s: %w", camera, err)
-	}
-	var all []EpochInfo
-	at := map[record.Epoch]int{}
-	for i := range spans {
-		span := &spans[i]
-		if j, ok := at[span.Epoch]; ok {
-			all[j].EndNS = max(all[j].EndNS, span.EndNS)
-			continue
-		}
-		at[span.Epoch] = len(all)
-		all = append(all, EpochInfo{
-			Epoch: span.Epoch, StartNS: span.StartNS, EndNS: span.EndNS,
-			Since: span.Since, SinceNS: span.SinceNS,
-		})
-	}
-	return all, nil
 }

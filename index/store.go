@@ -103,19 +103,13 @@ type Camera struct {
 
 // Open opens the index, or makes an empty one.
 //
-// An error that wraps ErrCorrupt asks for Rebuild. Any other one is the environment's:
+// An error that wraps ErrCorrupt asks for another one, made of the media files: commit what
+// they hold, in any order, to an empty index. Any other error is the environment's:
 // another process has the database open, the disk is full, there is no permission.
 func Open(o Options) (*Store, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
-	if err := settle(o); err != nil {
-		return nil, err
-	}
-	return open(o)
-}
-
-func open(o Options) (*Store, error) {
 	s := &Store{
 		opts:    o,
 		write:   pebble.Sync,
@@ -258,7 +252,7 @@ func (s *Store) fail(cause error) {
 
 // Failed is closed when the disk has failed the store, or a part of it turned out to
 // be damaged; Err then says why. Nothing can be changed from then on; reads go on as
-// well as they can. Close the store and open it anew, or rebuild it where Err wraps
+// well as they can. Close the store and open it anew, or make another one where Err wraps
 // ErrCorrupt.
 func (s *Store) Failed() <-chan struct{} { return s.failed }
 

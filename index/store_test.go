@@ -177,12 +177,6 @@ func TestThirtyDaysAreAHandfulOfSpans(t *testing.T) {
 		require.NoError(t, err)
 		require.ElementsMatch(t, overlap, spans, "%d-%d", q.from, q.to)
 	}
-
-	epochs, err := s.Epochs("gate")
-	require.NoError(t, err)
-	require.Len(t, epochs, 3)
-	require.Equal(t, epochAt(20001), epochs[2].Epoch)
-	require.Equal(t, t0+26000*second, epochs[1].EndNS)
 }
 
 func TestAnInvalidReferenceIsRefusedAndLeavesNothing(t *testing.T) {

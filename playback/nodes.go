@@ -66,7 +66,28 @@ type DiskView struct {
 	Quota    uint64 `json:"quotaBytes"`
 	Locked   uint64 `json:"lockedBytes" doc:"Of what is used, what evidence locks keep."`
 
-	Scrub *ScrubView `json:"scrub,omitempty"`
+	Scrub   *ScrubView   `json:"scrub,omitempty"`
+	Rebuild *RebuildView `json:"rebuild,omitempty" doc:"Missing but while the index is made anew from the media."`
+}
+
+// RebuildView says how far a recorder is with making the index of a disk anew from the
+// media, while it records.
+type RebuildView struct {
+	Since        *stamp  `json:"since"`
+	Segments     uint64  `json:"segments" doc:"0: they are being counted."`
+	SegmentsDone uint64  `json:"segmentsDone"`
+	CompleteFrom *stamp  `json:"completeFrom,omitempty" doc:"All that starts there or later is told; what is older may be unknown."`
+	Remaining    float64 `json:"remainingSeconds" doc:"0: not known."`
+}
+
+func rebuildView(a *nodepb.Adoption) *RebuildView {
+	if a == nil {
+		return nil
+	}
+	return &RebuildView{
+		Since: atOrNil(a.GetSinceNs()), Segments: a.GetSegments(), SegmentsDone: a.GetSegmentsDone(),
+		CompleteFrom: atOrNil(a.GetCompleteFromNs()), Remaining: time.Duration(a.GetRemainingNs()).Seconds(),
+	}
 }
 
 // ScrubView says how far a recorder is with checking what is on a disk.
@@ -166,6 +187,7 @@ func (s *Service) recorders() Recorders {
 			rv.Disks = append(rv.Disks, DiskView{
 				Path: d.GetPath(), State: d.GetState(), Capacity: d.GetCapacityBytes(),
 				Free: d.GetFreeBytes(), Used: d.GetUsedBytes(), Quota: d.GetQuotaBytes(), Locked: d.GetLockedBytes(), Scrub: scrubView(d.GetScrub()),
+				Rebuild: rebuildView(d.GetAdoption()),
 			})
 		}
 		out.Recorders = append(out.Recorders, rv)

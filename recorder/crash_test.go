@@ -109,7 +109,7 @@ func TestCrashAtEveryStepOfTheWritePathLosesNothing(t *testing.T) {
 	for _, c := range crashes {
 		ok := t.Run(c.op, func(t *testing.T) {
 			require.NoError(t, c.fs.MkdirAll("/data", 0o755))
-			g := openRig(t, c.fs)
+			g := openWhole(t, c.fs)
 			for camera, at := range c.acked {
 				require.GreaterOrEqual(t, g.disk.index.store().Position(camera).Compare(at), 0, "%s: acknowledged %s", camera, at)
 			}
@@ -125,7 +125,7 @@ func TestCrashAtEveryStepOfTheWritePathLosesNothing(t *testing.T) {
 			g.check()
 			g.close()
 			if strings.Contains(c.op, " 0 %") { // then what is not durable is not there at all
-				again := openRig(t, c.fs)
+				again := openWhole(t, c.fs)
 				require.Equal(t, recoveryReport{}, again.rec.report, "a clean start has nothing to recover")
 				again.close()
 			}

@@ -35,6 +35,8 @@ type day struct {
 	epoch record.Epoch
 	init  []byte
 	body  []byte
+	// real: a scan takes the media for what it is.
+	real bool
 }
 
 const dayDir = "/data/r1"
@@ -84,6 +86,9 @@ func (d *day) put(camera int, minute int64) {
 		Camera: l.feed.camera, Epoch: d.epoch, First: uint64(minute) * 100, End: uint64(minute+1) * 100,
 		StartNS: start, EndNS: start + min1, MinNS: start, MaxNS: start + min1, WindowNS: window,
 		Size: int64(len(d.body)), InitHash: hashOf(d.init), Hash: media.Hash{byte(camera), byte(minute), byte(minute >> 8)},
+	}
+	if d.real {
+		info.Hash = hashOf(d.body)
 	}
 	b := <-l.free
 	d.vol.disk.put(d.t.Context(), &finished{

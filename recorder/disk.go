@@ -68,6 +68,7 @@ type disk struct {
 
 	mu        sync.Mutex
 	live      map[*segment]struct{} // open, or not wholly durable
+	born      string                // a file that is being begun
 	lanes     map[*lane]struct{}    // those with progress that is not durable
 	condemned []*segment
 	// fresh are the fragments that are written and not in the index yet.
@@ -101,24 +102,21 @@ func newDisk(o *Options, dir string, h *indexHandle, m *meters, queue int) *disk
 func (d *disk) name(path string) string { return d.fs.PathJoin(d.dir, path) }
 
 // isLive reports whether the file is one that is being written, or not wholly durable.
-func (d *disk) isLive(path string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for s := range d.live {
-		if s.path == path {
-			return true
-		}
-	}
-	return false
-}
+func (d *disk) isLive(path string) bool { return d.livePaths()[path] }
 
 // livePaths returns the files for which isLive says so.
 func (d *disk) livePaths() map[string]bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	out := make(map[string]bool, len(d.live))
+	out := make(map[string]bool, len(d.live)+1)
 	for s := range d.live {
 		out[s.path] = true
+	}
+	for _, s := range d.condemned { // to be cut off
+		out[s.path] = true
+	}
+	if d.born != "" {
+		out[d.born] = true
 	}
 	return out
 }

@@ -58,7 +58,8 @@ func (v *volume) measureLocked(s *index.Store) error {
 	if err != nil {
 		return err
 	}
-	v.locked.Store(locked)
+	unnamed, _ := v.adopt.locked(set, nil)
+	v.locked.Store(locked + unnamed)
 	v.lockedSet, v.lockedAt = set, max(now, 1)
 	return nil
 }
@@ -80,6 +81,8 @@ func (s *server) LockRoom(_ context.Context, q *nodepb.LockRoomRequest) (*nodepb
 		if err != nil {
 			return nil, s.fail("measure what locks keep", err)
 		}
+		unnamed, unnamedAdded := v.adopt.locked(locks, more)
+		locked, added = locked+unnamed, added+unnamedAdded
 		limit := v.lockable()
 		out.Disks = append(out.Disks, &nodepb.LockRoom{
 			Path: v.place.Dir, LockedBytes: uint64(locked), AddedBytes: uint64(added), LimitBytes: uint64(limit),

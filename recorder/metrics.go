@@ -76,6 +76,7 @@ var (
 	descScrubDone = prometheus.NewDesc("duet_recorder_scrub_done_ratio", "How much of the round of checking what is stored is done.", byDisk, nil)
 	descScrubRead = prometheus.NewDesc("duet_recorder_scrub_read_bytes_total", "Bytes that were read back and checked.", byDisk, nil)
 	descScrubEnd  = prometheus.NewDesc("duet_recorder_scrub_finished_timestamp_seconds", "When the round ended that checked everything last; 0 while one is under way.", byDisk, nil)
+	descRebuilt   = prometheus.NewDesc("duet_recorder_rebuild_done_ratio", "How much of an index that is being made anew from the media is done; absent when none is.", byDisk, nil)
 	descAlarms    = prometheus.NewDesc("duet_recorder_alarms", "Alarms that are raised, by code.", []string{"code"}, nil)
 )
 
@@ -83,7 +84,7 @@ var (
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descRecords, descBytes, descFragments, descLost, descLinked, descAge, descStored, descStoredF,
-		descFree, descCapacity, descState, descCamera, descRepaired, descRepairedB, descRepairBad, descLacking, descLackingB, descComplete, descDamaged, descScrubDone, descScrubRead, descScrubEnd, descAlarms,
+		descFree, descCapacity, descState, descCamera, descRepaired, descRepairedB, descRepairBad, descLacking, descLackingB, descComplete, descDamaged, descScrubDone, descScrubRead, descScrubEnd, descRebuilt, descAlarms,
 	} {
 		ch <- d
 	}
@@ -128,6 +129,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, d := range s.GetDisks() {
 		send(descFree, prometheus.GaugeValue, float64(d.GetFreeBytes()), d.GetPath())
+		if ad := d.GetAdoption(); ad != nil {
+			send(descRebuilt, prometheus.GaugeValue, float64(ad.GetBytesDone())/float64(max(ad.GetBytes(), 1)), d.GetPath())
+		}
 		send(descCapacity, prometheus.GaugeValue, float64(d.GetCapacityBytes()), d.GetPath())
 		for _, state := range diskStates {
 			v := 0.0

@@ -13,8 +13,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/duet-video/duet/index"
-	"github.com/duet-video/duet/internal/clock"
-	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/record"
 )
 
@@ -29,8 +27,9 @@ const (
 // recovery makes index and media agree after whatever has happened.
 type recovery struct {
 	archive
-	clock clock.Clock
-	log   zerolog.Logger
+	log zerolog.Logger
+	// adopt makes an index complete that names not all that there is.
+	adopt *adopter
 	// say is told, for people, what is being done.
 	say func(string)
 
@@ -48,23 +47,36 @@ type recoveryReport struct {
 }
 
 // openIndex opens the index. One that is missing although there is media, or that is
-// corrupt (suspect: it is said to be), is moved aside and made anew from the media.
+// corrupt (suspect: it is said to be), is moved aside, and another one begun: it names the
+// ends of the newest files, and adopt goes on with all the others.
 func (r *recovery) openIndex(ctx context.Context, suspect error) (*index.Store, error) {
 	files, err := r.hasMedia()
 	if err != nil {
 		return nil, err
 	}
 	o := index.Options{FS: r.fs, Dir: r.fs.PathJoin(r.dir, metaDir, indexDir), Log: r.log, MustExist: files}
-	err = suspect
+	var s *index.Store
+	var marked bool
+	var mark adoptMark
+	if err = suspect; err == nil {
+		mark, marked, err = readMark(r.archive)
+	}
 	if err == nil {
-		var s *index.Store
-		if s, err = index.Open(o); err == nil || !errors.Is(err, index.ErrCorrupt) {
-			return s, err
+		s, err = index.Open(o)
+	}
+	switch {
+	case err == nil && marked: // a process ended in the middle of it
+		r.say("rebuilding the index: reading the newest segments")
+		if err = r.beginAdoption(ctx, s, mark); err != nil {
+			return nil, errors.Join(err, s.Close())
 		}
+		return s, nil
+	case err == nil, !errors.Is(err, index.ErrCorrupt):
+		return s, err
 	}
 	r.log.Warn().Err(err).Msg("the index cannot be used; making it anew from the media")
 	r.report.rebuilt = true
-	return r.rebuild(ctx, o)
+	return r.anew(ctx, o)
 }
 
 // hasMedia reports whether there is any segment.
@@ -87,34 +99,32 @@ func (r *recovery) hasMedia() (bool, error) {
 	return false, nil
 }
 
-func (r *recovery) rebuild(ctx context.Context, o index.Options) (*index.Store, error) {
+// anew begins an index in the place of one that cannot be used. The mark comes first: an
+// index without it names all that there is.
+func (r *recovery) anew(ctx context.Context, o index.Options) (*index.Store, error) {
+	r.say("rebuilding the index: reading the newest segments")
+	if err := writeMark(r.archive, adoptMark{}); err != nil {
+		return nil, err
+	}
 	aside := o.Dir + ".bad"
-	if err := r.fs.RemoveAll(aside); err != nil {
-		return nil, fmt.Errorf("remove %s: %w", aside, err)
+	for _, left := range []string{aside, o.Dir + ".rebuilding", o.Dir + ".rebuilt"} { // the last two are of earlier versions
+		if err := r.fs.RemoveAll(left); err != nil {
+			return nil, fmt.Errorf("remove %s: %w", left, err)
+		}
 	}
 	if err := r.fs.Rename(o.Dir, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("move the index aside: %w", err)
 	}
-	files, err := r.all()
-	if err != nil {
+	if err := syncDir(r.fs, r.fs.PathDir(o.Dir)); err != nil {
 		return nil, err
 	}
-	total := 0
-	for _, f := range files {
-		total += len(f)
-	}
-	said := r.clock.Now()
-	progress := func(done int) {
-		r.say(fmt.Sprintf("rebuilding the index: %d of %d segments", done, total))
-		if now := r.clock.Now(); now.Sub(said) >= time.Second || done == total {
-			said = now
-			r.log.Info().Int("segments", done).Int("of", total).Msg("rebuilding the index")
-		}
-	}
 	o.MustExist = false
-	s, err := index.Rebuild(ctx, o, r.contents(ctx, files, progress))
+	s, err := index.Open(o)
 	if err != nil {
-		return nil, fmt.Errorf("rebuild the index from %d segments: %w", total, err)
+		return nil, fmt.Errorf("begin another index: %w", err)
+	}
+	if err := r.beginAdoption(ctx, s, adoptMark{}); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
@@ -180,6 +190,11 @@ func (r *recovery) camera(s *index.Store, name string) error {
 		}
 		known[seg.Path] = seg.Fragments > 0
 	}
+	// While there is more to adopt, only what this copy wrote last is looked at here.
+	later := func(p string) bool {
+		at, ok := parseSegmentPath(p)
+		return ok && r.adopt.adopting() && (held.EndNS == 0 || at.startMS*1e6 < held.EndNS-tailNS)
+	}
 	recent := map[string]map[int64]index.Ref{} // by path, then offset in the file
 	for ref, err := range s.Fragments(name, held.EndNS-tailNS, math.MaxInt64) {
 		if err != nil {
@@ -200,10 +215,11 @@ func (r *recovery) camera(s *index.Store, name string) error {
 			if err := r.remove(p); err != nil {
 				return err
 			}
+			r.report.removed++
 		}
 		for _, p := range segments {
 			present[p] = true
-			if refs := recent[p]; refs != nil || !known[p] {
+			if refs := recent[p]; refs != nil || !known[p] && !later(p) {
 				if err := r.file(s, p, refs); err != nil {
 					return err
 				}
@@ -264,7 +280,7 @@ func (r *recovery) file(s *index.Store, p string, indexed map[int64]index.Ref) e
 		_, ok := indexed[ref.At]
 		return !ok && ref.At >= oldest
 	}
-	f, err := r.scan(p, isNew)
+	f, err := r.scan(p, oldest, isNew)
 	if err != nil {
 		return err
 	}
@@ -295,63 +311,31 @@ func (r *recovery) file(s *index.Store, p string, indexed map[int64]index.Ref) e
 		r.log.Error().Str("segment", p).Int("fragments", len(gone)).
 			Msg("fragments are gone that the index knew; they are dropped from it")
 	}
-	switch end := f.end(); {
-	case f.foreign > 0: // somebody else's footage is not ours to cut
-	case end == 0 && len(indexed) > 0: // damage, not a torn first write: kept for people to look at
-	case end == 0:
-		if err := r.remove(p); err != nil {
-			return err
-		}
-	case end < f.size:
-		if err := truncate(r.fs, r.fs.PathJoin(r.dir, p), end); err != nil {
-			return err
-		}
-		r.report.cut += f.size - end
+	cut, removed, err := r.trim(f, len(indexed))
+	if err != nil {
+		return err
 	}
-	return r.adopt(s, f, adopt)
+	r.report.cut += cut
+	if removed {
+		r.report.removed++
+	}
+	return r.name(s, f, adopt)
 }
 
-// adopt names whole fragments in the index that a crash kept out of it.
-func (r *recovery) adopt(s *index.Store, f *scanned, refs []index.Ref) error {
+// name names whole fragments in the index that a crash kept out of it.
+func (r *recovery) name(s *index.Store, f *scanned, refs []index.Ref) error {
 	if len(refs) == 0 {
 		return nil
 	}
-	for d := r.fs.PathDir(r.fs.PathJoin(r.dir, f.path)); ; d = r.fs.PathDir(d) {
-		if err := syncDir(r.fs, d); err != nil {
-			return err
-		}
-		if d == r.dir || d == r.fs.PathDir(d) {
-			break
-		}
+	if err := r.syncNames(f.path); err != nil {
+		return err
 	}
+	r.report.adopted += len(refs)
 	init := index.Init{Camera: refs[0].Camera, Hash: hashOf(f.init), Data: f.init}
-	err := s.Commit(refs, []index.Init{init})
-	if errors.Is(err, index.ErrInvalid) { // one at a time: the good ones count
-		for i := range refs {
-			if err = s.Commit(refs[i:i+1], []index.Init{init}); errors.Is(err, index.ErrInvalid) {
-				r.log.Error().Err(err).Str("segment", f.path).Uint64("offset", refs[i].First).Msg("the index refuses a fragment; it is not adopted")
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			r.report.adopted++
-		}
-		return nil
-	}
-	if err == nil {
-		r.report.adopted += len(refs)
-	}
-	return err
-}
-
-func (r *recovery) remove(p string) error {
-	name := r.fs.PathJoin(r.dir, p)
-	if err := r.fs.Remove(name); err != nil {
-		return fmt.Errorf("remove %s: %w", p, err)
-	}
-	r.report.removed++
-	return syncDir(r.fs, r.fs.PathDir(name))
+	return commitEach(s.Commit, refs, init, func(ref *index.Ref, err error) {
+		r.report.adopted--
+		r.log.Error().Err(err).Str("segment", f.path).Uint64("offset", ref.First).Msg("the index refuses a fragment; it is not adopted")
+	})
 }
 
 // unlink is the second and the third step of a deletion.
@@ -365,43 +349,4 @@ func unlink(a archive, s *index.Store, camera, p string) error {
 		return fmt.Errorf("delete segment %s: %w", p, err)
 	}
 	return s.DropSegment(camera, p)
-}
-
-// resumeAt returns the position that recording of a camera goes on from: its durable
-// one. If recovery changed something, there may be a hole before it that the proxy's
-// log can still fill; then that is where it goes on, and what follows is not written
-// twice. hole is such a place that is known, or zero. A fragment whose end was never
-// seen is asked for again, whole.
-func resumeAt(s *index.Store, camera string, changed bool, hole record.Position) (record.Position, error) {
-	held, ok := s.Camera(camera)
-	if !ok {
-		return record.Position{}, nil
-	}
-	at := held.Position
-	if changed && held.EndNS > 0 {
-		spans, err := s.Spans(camera, held.EndNS-holeNS, math.MaxInt64)
-		if err != nil {
-			return at, err
-		}
-		for _, sp := range spans {
-			if end := (record.Position{Epoch: sp.Epoch, Offset: sp.End}); end.Compare(at) < 0 {
-				at = end
-			}
-		}
-	}
-	if !hole.IsZero() && hole.Compare(at) < 0 {
-		at = hole
-	}
-	if held.EndNS == 0 {
-		return at, nil
-	}
-	for ref, err := range s.Fragments(camera, held.EndNS-tailNS, math.MaxInt64) {
-		if err != nil {
-			return at, err
-		}
-		if ref.Epoch == at.Epoch && ref.End == at.Offset && ref.Flags&media.Truncated != 0 {
-			return record.Position{Epoch: ref.Epoch, Offset: ref.First}, nil
-		}
-	}
-	return at, nil
 }

@@ -73,7 +73,7 @@ func TestIndexThatIsGoneOrCorruptIsMadeAnewOfTheMedia(t *testing.T) {
 			want := dump(t, g.disk.index.store())
 			g.close()
 			damage(t, mem, path.Join(rigDir, metaDir, indexDir))
-			g = openRig(t, mem)
+			g = openWhole(t, mem)
 			require.True(t, g.rec.report.rebuilt)
 			require.Equal(t, want, dump(t, g.disk.index.store()))
 			require.Equal(t, infos, g.fragments("gate"))

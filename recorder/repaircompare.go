@@ -93,7 +93,8 @@ func (r *repairer) compare(ctx context.Context, s *source, have index.Camera, w 
 	now := r.clock.Mono()
 	removals := r.host.removals(camera)
 	gone := removals != m.removals || have.Fragments < m.held
-	whole := !m.knows || m.ups != ups || m.sinceNS != w.sinceNS || now-m.all > int64(compareAll) || gone && now-m.last >= int64(compareEach)
+	told := m.sinceNS != w.sinceNS && (w.sinceNS == 0 || now-m.all >= int64(compareLate)) // more is known here
+	whole := !m.knows || m.ups != ups || told || now-m.all > int64(compareAll) || gone && now-m.last >= int64(compareEach)
 	relocked := !w.locks.Same(m.locks)
 	if !whole && !relocked && now-m.last < int64(compareEach) {
 		return

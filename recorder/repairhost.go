@@ -184,6 +184,11 @@ func (h *repairShelf) rule(camera string) copyRule {
 	if s := h.target(camera); s != nil {
 		c.pressed = s.pressed()
 	}
+	for _, s := range h.r.slots {
+		if v := s.serving(); v != nil {
+			c.since = max(c.since, v.adopt.since(camera))
+		}
+	}
 	if i := slices.IndexFunc(h.r.opts.Cameras, func(c Camera) bool { return c.Name == camera }); i >= 0 {
 		c.placed, c.spare = true, h.r.opts.Cameras[i].Spare
 	}
@@ -221,6 +226,9 @@ func (s *slot) left() int64 {
 		var used int64
 		for _, c := range s.known() {
 			used += c.Bytes
+		}
+		if v := s.serving(); v != nil {
+			used += int64(v.adopt.status().GetBytes() - v.adopt.status().GetBytesDone())
 		}
 		out = q - q/32 - used
 	}

@@ -1,14 +1,12 @@
 package recorder
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"io/fs"
-	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -116,8 +114,8 @@ func (s *scanned) end() int64 { return s.last }
 
 // scan reads the boxes of a segment. Fragments for which verify says so are read whole
 // and count only with the right hash; they are read from the disk, after what is in the
-// page cache was forced there.
-func (a archive) scan(p string, verify func(*index.Ref) bool) (_ *scanned, err error) {
+// page cache was forced there. Behind the header it begins at from.
+func (a archive) scan(p string, from int64, verify func(*index.Ref) bool) (_ *scanned, err error) {
 	name := a.fs.PathJoin(a.dir, p)
 	f, err := a.fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
@@ -140,7 +138,10 @@ func (a archive) scan(p string, verify func(*index.Ref) bool) (_ *scanned, err e
 	}
 	out := &scanned{path: p, size: info.Size()}
 	s := media.NewScanner(f, out.size, false)
-	for {
+	for first := true; ; first = false {
+		if !first {
+			s.Skip(from)
+		}
 		item, err := s.Next()
 		if errors.Is(err, io.EOF) {
 			return out, nil
@@ -200,39 +201,37 @@ func hashIs(f io.ReaderAt, at int64, info *media.Info) (bool, error) {
 	return n == info.Size && media.Hash(h.Sum(nil)) == info.Hash, nil
 }
 
-// rebuildTail is how many of each camera's newest files are read whole when the index
-// is made anew: what a power cut has damaged is there.
-const rebuildTail = 3
+// trim takes away what a crash has left at the end of a file: what is torn, or all of it
+// where there is no whole fragment. indexed is how many fragments of it the index names.
+func (a archive) trim(s *scanned, indexed int) (cut int64, removed bool, err error) {
+	switch end := s.end(); {
+	case s.foreign > 0: // somebody else's footage is not ours to cut
+	case end == 0 && indexed > 0: // damage, not a torn first write: kept for people to look at
+	case end == 0:
+		return 0, true, a.remove(s.path)
+	case end < s.size:
+		return s.size - end, false, truncate(a.fs, a.fs.PathJoin(a.dir, s.path), end)
+	}
+	return 0, false, nil
+}
 
-// contents yields what the media files hold, for index.Rebuild.
-func (a archive) contents(ctx context.Context, files map[string][]string, progress func(done int)) iter.Seq2[index.Content, error] {
-	return func(yield func(index.Content, error) bool) {
-		done := 0
-		for camera, paths := range files {
-			for i, p := range paths {
-				if err := ctx.Err(); err != nil {
-					yield(index.Content{}, err)
-					return
-				}
-				tail := i >= len(paths)-rebuildTail
-				s, err := a.scan(p, func(*index.Ref) bool { return tail })
-				if err != nil {
-					yield(index.Content{}, err)
-					return
-				}
-				done++
-				progress(done)
-				if len(s.refs) == 0 && len(s.quarantined) == 0 {
-					continue
-				}
-				c := index.Content{
-					Refs: s.refs, Damaged: s.quarantined,
-					Inits: []index.Init{{Camera: camera, Hash: hashOf(s.init), Data: s.init}},
-				}
-				if !yield(c, nil) {
-					return
-				}
-			}
+// remove removes a file, durably.
+func (a archive) remove(p string) error {
+	name := a.fs.PathJoin(a.dir, p)
+	if err := a.fs.Remove(name); err != nil {
+		return fmt.Errorf("remove %s: %w", p, err)
+	}
+	return syncDir(a.fs, a.fs.PathDir(name))
+}
+
+// syncNames makes the directory entries that lead to a file durable.
+func (a archive) syncNames(p string) error {
+	for d := a.fs.PathDir(a.fs.PathJoin(a.dir, p)); ; d = a.fs.PathDir(d) {
+		if err := syncDir(a.fs, d); err != nil {
+			return err
+		}
+		if d == a.dir || d == a.fs.PathDir(d) {
+			return nil
 		}
 	}
 }

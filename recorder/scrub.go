@@ -88,6 +88,8 @@ type scrubber struct {
 	isLive  func(path string) bool
 	busy    func() bool
 	mounted func() error
+	// adopt names files that the index does not know.
+	adopt *adopter
 	// found is called for each fragment that was found damaged, after it was marked.
 	found func(*index.Damage)
 
@@ -104,7 +106,7 @@ func newScrubber(a archive, o Scrub, h *indexHandle, c clock.Clock, log zerolog.
 	return &scrubber{
 		archive: a, opts: o, index: h, clock: c, log: log, every: node.NewEvery(time.Second, c.Now),
 		isLive: func(string) bool { return false }, busy: func() bool { return false },
-		mounted: func() error { return nil }, found: func(*index.Damage) {},
+		mounted: func() error { return nil }, adopt: newAdopter(a, h, c, log), found: func(*index.Damage) {},
 		suspects: make(chan index.Ref, suspectsMax),
 	}
 }
@@ -143,7 +145,7 @@ func (s *scrubber) run(ctx context.Context) {
 
 // step makes a round, or the rest of one, when it is due.
 func (s *scrubber) step(ctx context.Context) error {
-	if s.opts.Off {
+	if s.opts.Off || s.adopt.adopting() { // what is not named cannot be checked
 		return nil
 	}
 	now := s.clock.Now()

@@ -89,11 +89,7 @@ func TestOneFlippedBitAnywhereInMediaIsFoundAndQuarantined(t *testing.T) {
 			require.Equal(t, bad.StartNS, d[0].StartNS)
 			require.Contains(t, d[0].Why, "SHA-256")
 			g.check() // an index made anew of the media does not adopt it
-			files, err := g.rec.all()
-			require.NoError(t, err)
-			again, err := index.Rebuild(t.Context(), index.Options{FS: vfs.NewMem(), Dir: "again"},
-				g.rec.contents(t.Context(), files, func(int) {}))
-			require.NoError(t, err)
+			again := remade(t, g.rec.archive)
 			require.Len(t, again.Damaged("gate", math.MinInt64, math.MaxInt64), 1, "and knows that it is damaged")
 			require.NoError(t, again.Close())
 

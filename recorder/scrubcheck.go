@@ -197,7 +197,10 @@ func (s *scrubber) unlisted(ctx context.Context, camera string, known map[string
 			continue
 		}
 		s.update(func(st *scrubState) { st.Unlisted++ })
-		s.log.Warn().Str("camera", camera).Str("segment", p).Msg("the index does not know a segment; the next start adopts it, or see duet verify")
+		s.log.Warn().Str("camera", camera).Str("segment", p).Msg("the index does not know a segment; it is adopted")
+		if err := s.adopt.one(ctx, p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
 }

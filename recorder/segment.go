@@ -58,6 +58,9 @@ func (d *disk) createSegment(l *lane, fragment *media.Fragment) (*segment, error
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("create segment %s: %w", p, err)
 		}
+		d.mu.Lock()
+		d.born = p
+		d.mu.Unlock()
 		if err := d.fs.MkdirAll(d.fs.PathDir(name), 0o755); err != nil {
 			return nil, fmt.Errorf("create directory of segment %s: %w", p, err)
 		}

@@ -96,8 +96,8 @@ func (s *server) Fragments(q *nodepb.FragmentsRequest, out grpc.ServerStreamingS
 	if err := checkRange(q.GetStartNs(), q.GetEndNs()); err != nil {
 		return err
 	}
-	_, lacking := s.r.asked()
-	reply := &nodepb.FragmentsReply{Lacking: lacking}
+	reply := &nodepb.FragmentsReply{}
+	reply.Lacking, reply.LackingBeforeNs = s.r.lacking(q.GetCamera())
 	n := uint32(0)
 	for ref, err := range vols.fragments(q.GetCamera(), q.GetStartNs(), q.GetEndNs()) {
 		if err != nil {
@@ -130,14 +130,15 @@ func (s *server) Spans(_ context.Context, q *nodepb.SpansRequest) (*nodepb.Spans
 	if err := checkRange(q.GetStartNs(), q.GetEndNs()); err != nil {
 		return nil, err
 	}
+	lacking, before := s.r.lacking(q.GetCamera()) // before what is told: what is adopted meanwhile is told, too
 	spans, err := vols.spans(q.GetCamera(), q.GetStartNs(), q.GetEndNs())
 	if err != nil {
 		return nil, s.fail("list spans of camera "+q.GetCamera(), err)
 	}
-	_, lacking := s.r.asked()
 	out := &nodepb.SpansReply{
-		Spans: make([]*nodepb.Span, len(spans)), Damaged: vols.damaged(q.GetCamera(), q.GetStartNs(), q.GetEndNs()), Lacking: lacking,
+		Spans: make([]*nodepb.Span, len(spans)), Damaged: vols.damaged(q.GetCamera(), q.GetStartNs(), q.GetEndNs()),
 	}
+	out.Lacking, out.LackingBeforeNs = lacking, before
 	for i, sp := range spans {
 		out.Spans[i] = &nodepb.Span{
 			Epoch: sp.Epoch[:], First: sp.First, End: sp.End, StartNs: sp.StartNS, EndNs: sp.EndNS,

@@ -189,7 +189,7 @@ func (s *slot) session(parent context.Context, last <-chan struct{}) (err error)
 func (s *slot) stuck() time.Duration {
 	long := max(s.opening.long(), s.probing.long(), s.closing.long())
 	if v := s.volume(); v != nil {
-		long = max(long, v.disk.stuck())
+		long = max(long, v.disk.stuck(), v.adopt.reading.long())
 	}
 	return long
 }

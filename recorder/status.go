@@ -30,6 +30,7 @@ const (
 	alarmDamaged    = "footage_damaged"
 	alarmLocksLarge = "locks_large"
 	alarmLocksLost  = "locks_damaged"
+	alarmRebuilding = "index_rebuilding"
 )
 
 // status tells the state of the recorder, from memory.
@@ -87,6 +88,7 @@ func (s *slot) diskStatus() *nodepb.Disk {
 		}
 		d.LockedBytes = uint64(v.locked.Load())
 		d.Scrub = v.scrub.status()
+		d.Adoption = v.adopt.status()
 	}
 	return d
 }
@@ -141,6 +143,10 @@ func (r *Recorder) alarms() []*nodepb.Alarm {
 			raise(alarmDiskSlow, since, "the disk of %s is slow: %s", s.place.Dir, why)
 		}
 		if v := s.serving(); v != nil {
+			if st := v.adopt.status(); st != nil {
+				raise(alarmRebuilding, time.Unix(0, st.GetSinceNs()), "the index of %s is being made anew from the media, %d of %d segments are done: it records, and does not serve all of what is older yet",
+					s.place.Dir, st.GetSegmentsDone(), st.GetSegments())
+			}
 			if locked, most := v.locked.Load(), v.lockable(); most > 0 && locked > most {
 				raise(alarmLocksLarge, now, "evidence locks keep %d bytes of %s, more than %d %% of it: the rest is deleted early", locked, s.place.Dir, lockShare)
 			}

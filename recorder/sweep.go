@@ -87,11 +87,14 @@ func (v *volume) sweepOnce(ctx context.Context) (gone int, err error) {
 		newest = max(newest, c.EndNS)
 	}
 	now := ageNow(v.opts.Clock.Now().UnixNano(), v.steady(), newest)
+	if known, err := v.adoptOldest(ctx, s, room, now); err != nil || !known {
+		return 0, err
+	}
 	cameras, err := v.candidates(s, room, now)
 	if err != nil {
 		return 0, err
 	}
-	list := slices.DeleteFunc(expire(now, cameras, room, sweepLimit), func(d doomed) bool { return v.disk.isLive(d.path) })
+	list := slices.DeleteFunc(expire(now, cameras, room, sweepLimit), func(d doomed) bool { return v.disk.isLive(d.path) || v.olderUnnamed(&d) })
 	var went []doomed
 	err = v.locks.unlessLocked(ctx, list, func(free []doomed) error {
 		went, err = forget(s, free)
@@ -128,12 +131,12 @@ func (v *volume) candidates(s *index.Store, room diskRoom, now int64) (cameras [
 	all := s.Cameras()
 	var total int64
 	for _, c := range all {
-		total += stored(c.Bytes, c.Fragments)
+		total += v.storedOf(&c)
 	}
 	pressed := room.pressure(total, room.free) != ""
 	locks, live := v.locks.current(), v.disk.livePaths()
 	for _, c := range all {
-		h := held{camera: c.Name, rule: v.opts.retention(c.Name), bytes: stored(c.Bytes, c.Fragments)}
+		h := held{camera: c.Name, rule: v.opts.retention(c.Name), bytes: v.storedOf(&c)}
 		if !pressed && !h.due(c.StartNS, now) {
 			cameras = append(cameras, h)
 			continue

@@ -2,7 +2,9 @@ package recorder
 
 import (
 	"cmp"
+	"errors"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 
@@ -46,6 +48,32 @@ func (r *Recorder) asked() (out volumes, lacking string) {
 	}
 	return out, strings.Join(why, "; ")
 }
+
+// lacking says what of a camera may be held beside what is told: of which disks, and that
+// it starts before beforeNS; 0: at any time. An empty why: all is told.
+func (r *Recorder) lacking(camera string) (why string, beforeNS int64) {
+	vols, why := r.asked()
+	for _, v := range vols {
+		since := v.adopt.since(camera)
+		if since == 0 {
+			continue
+		}
+		if why != "" {
+			return why, 0
+		}
+		beforeNS = max(beforeNS, since)
+	}
+	switch {
+	case beforeNS == math.MaxInt64:
+		return errAdopting.Error(), 0
+	case beforeNS > 0:
+		return errAdopting.Error(), beforeNS
+	}
+	return why, 0
+}
+
+// errAdopting is why a recorder does not tell of all that it has.
+var errAdopting = errors.New("its index is being made anew from the media")
 
 // fragments lists a camera like index.Store.Fragments does; Holders are indices of vs.
 func (vs volumes) fragments(camera string, startNS, endNS int64) iter.Seq2[index.Merged, error] {

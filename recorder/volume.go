@@ -46,8 +46,9 @@ type volume struct {
 	lockedSet lock.Set
 	lockedAt  int64
 
-	// scrub re-reads what is stored.
+	// scrub re-reads what is stored; adopt makes the index complete where it is not.
 	scrub *scrubber
+	adopt *adopter
 
 	// reads bounds the media reads that are under way at once: writing comes first.
 	reads *semaphore.Weighted
@@ -67,8 +68,11 @@ func newVolume(o *Options, place Volume, held *possession, m *meters, every *nod
 	}
 	v.disk = newDisk(o, place.Dir, v.index, m, 2*o.feeds()+1) // two builders each: it never overflows
 	v.disk.onFull, v.disk.present = v.sweepSoon, v.present
+	v.adopt = newAdopter(v.archive, v.index, o.Clock, o.Log.With().Str("data", place.Dir).Logger())
+	v.adopt.isLive, v.adopt.busy = v.disk.isLive, v.disk.wanted
 	v.scrub = newScrubber(v.archive, o.Scrub, v.index, o.Clock, o.Log.With().Str("data", place.Dir).Logger())
 	v.scrub.isLive, v.scrub.busy, v.scrub.mounted = v.disk.isLive, v.disk.wanted, v.present
+	v.scrub.adopt = v.adopt
 	v.scrub.found = func(d *index.Damage) {
 		m.damaged.WithLabelValues(d.Camera).Inc()
 		v.changed()
@@ -82,14 +86,14 @@ func newVolume(o *Options, place Volume, held *possession, m *meters, every *nod
 // recover opens the index and makes it and the media agree.
 func (v *volume) recover(ctx context.Context) error {
 	log := v.opts.Log.With().Str("data", v.place.Dir).Logger()
-	rec := &recovery{archive: v.archive, clock: v.opts.Clock, log: log, say: v.say}
+	rec := &recovery{archive: v.archive, log: log, adopt: v.adopt, say: v.say}
 	v.say("opening the index")
 	s, err := rec.openIndex(ctx, nil)
 	if err != nil {
 		return err
 	}
 	v.index.set(s)
-	again := &recovery{archive: v.archive, clock: v.opts.Clock, log: log, say: func(what string) {
+	again := &recovery{archive: v.archive, log: log, adopt: v.adopt, say: func(what string) {
 		v.disk.committing.begin() // it gets on
 		v.say(what)
 	}}
@@ -107,18 +111,19 @@ func (v *volume) recover(ctx context.Context) error {
 func (v *volume) run(ctx context.Context, last <-chan struct{}) {
 	committing, stopCommitting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCommitting()
-	var writer, committer, sweeper, scrub sync.WaitGroup
+	var writer, committer, sweeper, readers sync.WaitGroup
 	writer.Go(func() { v.disk.runWriter(ctx, last) })
 	committer.Go(func() { v.disk.runCommitter(committing, v.opts.SyncInterval, v.changed) })
 	sweeper.Go(func() { v.runSweeper(ctx) })
-	scrub.Go(func() { v.scrub.run(ctx) })
+	readers.Go(func() { v.scrub.run(ctx) })
+	readers.Go(func() { v.adopt.run(ctx) })
 	<-ctx.Done()
 	writer.Wait() // what is finished is written,
 	stopCommitting()
 	committer.Wait() // and durable
 	sweeper.Wait()
 	v.disk.sweeping.begin() // what is left may hang like everything else
-	scrub.Wait()
+	readers.Wait()
 	v.disk.closeAll()
 	v.disk.sweeping.end()
 }

@@ -221,6 +221,7 @@ func TestAnIndexThatTurnsOutToBeDamagedIsMadeAnewWhileRecording(t *testing.T) {
 	g.vol().index.mu.Unlock()
 	p.show(l, l.end())
 	g.wait(l, l.end()-perFragment)
+	require.Eventually(t, func() bool { return g.vol().index.err() == nil && !g.vol().adopt.adopting() }, patience, 5*time.Millisecond)
 	require.Contains(t, g.log.String(), "rebuilding the index")
 	require.Len(t, g.fragments("gate"), 29)
 	require.Zero(t, g.camera("gate").GetOffsetsLost())

@@ -128,6 +128,11 @@ func (d *disk) write(fin *finished) error {
 	created := s == nil
 	var at int64
 	if created {
+		defer func() {
+			d.mu.Lock()
+			d.born = ""
+			d.mu.Unlock()
+		}()
 		var err error
 		if s, err = d.createSegment(l, fragment); err != nil {
 			return err

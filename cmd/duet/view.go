@@ -59,6 +59,8 @@ type recorderView struct {
 	UsedBytes uint64   `json:"usedBytes"`
 	FreeBytes uint64   `json:"freeBytes"`
 	Alarms    []string `json:"alarms,omitempty"`
+	// Rebuilds are indexes that are being made anew from the media.
+	Rebuilds []rebuildView `json:"rebuilds,omitempty"`
 }
 
 // The states of a copy.
@@ -88,6 +90,9 @@ func (m *monitor) view(a *answers, now time.Time) *siteView {
 		for _, d := range st.GetDisks() {
 			if rv.Disk == "" || rv.Disk == "good" { // the first that is not good says it
 				rv.Disk = d.GetState()
+			}
+			if ad := d.GetAdoption(); ad != nil {
+				rv.Rebuilds = append(rv.Rebuilds, rebuildOf(d.GetPath(), ad))
 			}
 			rv.UsedBytes, rv.FreeBytes = rv.UsedBytes+d.GetUsedBytes(), rv.FreeBytes+d.GetFreeBytes()
 		}
@@ -216,7 +221,13 @@ func (v *siteView) tables(paint painter) string {
 	for _, p := range v.Proxies {
 		t.row(p.Name, "proxy", p.text(paint), "", "", "", "")
 	}
-	return out + t.String()
+	out += t.String()
+	for _, r := range v.Recorders {
+		for _, x := range r.Rebuilds {
+			out += r.Name + ": " + x.String() + "\n"
+		}
+	}
+	return out
 }
 
 // spared reports a camera whose primary records while its spare waits.

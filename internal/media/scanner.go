@@ -69,6 +69,14 @@ func NewScanner(r io.ReaderAt, size int64, verify bool) *Scanner {
 	return &Scanner{r: r, size: size, verify: verify}
 }
 
+// Skip goes on at an offset. Where that is none at which a fragment begins, the next item
+// is an ItemDamage up to there.
+func (s *Scanner) Skip(at int64) {
+	if at > s.at {
+		s.at = at
+	}
+}
+
 // Next returns the next part, and io.EOF after the last one. Other errors are those of
 // the reader: what the file holds never is one.
 func (s *Scanner) Next() (Item, error) {
