@@ -165,7 +165,11 @@ func (a *adopter) adopt(ctx context.Context, f *unnamed) error {
 func (a *adopter) enter(ctx context.Context, f *unnamed) error {
 	live := a.isLive(f.path)
 	fresh := !live && f.fresh
-	s, err := a.scan(f.path, 0, func(*index.Ref) bool {
+	scan := a.scan
+	if fresh {
+		scan = a.scanAhead
+	}
+	s, err := scan(f.path, 0, func(*index.Ref) bool {
 		a.reading.begin() // it gets on
 		return fresh
 	})

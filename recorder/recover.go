@@ -20,6 +20,9 @@ const (
 	// tailNS is how far back from a camera's newest footage recovery compares index
 	// and files: a crash damages what was written in the last seconds before it.
 	tailNS = int64(5 * time.Minute)
+	// lateNS is how far back it looks for files that the index does not know while that names
+	// not all that there is; the adopter sees to the others.
+	lateNS = int64(15 * time.Second)
 	// holeNS is how far back a hole may be for the proxy's log to still have it.
 	holeNS = int64(10 * time.Minute)
 )
@@ -193,7 +196,7 @@ func (r *recovery) camera(s *index.Store, name string) error {
 	// While there is more to adopt, only what this copy wrote last is looked at here.
 	later := func(p string) bool {
 		at, ok := parseSegmentPath(p)
-		return ok && r.adopt.adopting() && (held.EndNS == 0 || at.startMS*1e6 < held.EndNS-tailNS)
+		return ok && r.adopt.adopting() && (held.EndNS == 0 || at.startMS*1e6 < held.EndNS-lateNS)
 	}
 	recent := map[string]map[int64]index.Ref{} // by path, then offset in the file
 	for ref, err := range s.Fragments(name, held.EndNS-tailNS, math.MaxInt64) {

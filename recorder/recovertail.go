@@ -102,7 +102,7 @@ func (a archive) tail(p string) (*scanned, error) {
 	}
 	for n := int64(tailBytes); ; n *= tailMore {
 		from := max(0, info.Size()-n)
-		s, err := a.scan(p, from, func(*index.Ref) bool { return true })
+		s, err := a.scanAhead(p, from, func(*index.Ref) bool { return true })
 		if err != nil || len(s.refs) > 0 || from == 0 {
 			return s, err
 		}

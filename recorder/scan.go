@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -115,7 +116,44 @@ func (s *scanned) end() int64 { return s.last }
 // scan reads the boxes of a segment. Fragments for which verify says so are read whole
 // and count only with the right hash; they are read from the disk, after what is in the
 // page cache was forced there. Behind the header it begins at from.
-func (a archive) scan(p string, from int64, verify func(*index.Ref) bool) (_ *scanned, err error) {
+func (a archive) scan(p string, from int64, verify func(*index.Ref) bool) (*scanned, error) {
+	return a.scanBy(p, from, verify, func(f io.ReaderAt) io.ReaderAt { return f })
+}
+
+// scanAhead is scan of a file of which everything is going to be read.
+func (a archive) scanAhead(p string, from int64, verify func(*index.Ref) bool) (*scanned, error) {
+	return a.scanBy(p, from, verify, func(f io.ReaderAt) io.ReaderAt { return &ahead{r: f} })
+}
+
+// ahead reads large pieces, for who reads small ones one after the other. Not for
+// concurrent use.
+type ahead struct {
+	r   io.ReaderAt
+	buf []byte
+	at  int64 // of buf
+}
+
+const aheadBytes = 1 << 20
+
+// ReadAt implements io.ReaderAt.
+func (a *ahead) ReadAt(b []byte, at int64) (n int, err error) {
+	for n < len(b) {
+		off := at + int64(n) - a.at
+		if a.buf == nil || off < 0 || off >= int64(len(a.buf)) {
+			a.buf = slices.Grow(a.buf[:0], aheadBytes)[:aheadBytes]
+			got, err := a.r.ReadAt(a.buf, at+int64(n))
+			a.buf, a.at = a.buf[:got], at+int64(n)
+			if got == 0 {
+				return n, cmp.Or(err, io.ErrNoProgress)
+			}
+			continue
+		}
+		n += copy(b[n:], a.buf[off:])
+	}
+	return n, nil
+}
+
+func (a archive) scanBy(p string, from int64, verify func(*index.Ref) bool, through func(io.ReaderAt) io.ReaderAt) (_ *scanned, err error) {
 	name := a.fs.PathJoin(a.dir, p)
 	f, err := a.fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
@@ -137,7 +175,8 @@ func (a archive) scan(p string, from int64, verify func(*index.Ref) bool) (_ *sc
 		return nil, fmt.Errorf("scan segment %s: the name is no segment's", p)
 	}
 	out := &scanned{path: p, size: info.Size()}
-	s := media.NewScanner(f, out.size, false)
+	r := through(f)
+	s := media.NewScanner(r, out.size, false)
 	for first := true; ; first = false {
 		if !first {
 			s.Skip(from)
@@ -169,7 +208,7 @@ func (a archive) scan(p string, from int64, verify func(*index.Ref) bool) (_ *sc
 				continue
 			}
 			if verify(&ref) {
-				good, err := hashIs(f, item.At+item.Len-item.Info.Size, &item.Info)
+				good, err := hashIs(r, item.At+item.Len-item.Info.Size, &item.Info)
 				if err != nil {
 					return nil, fmt.Errorf("read fragment %d of segment %s: %w", item.Info.First, p, err)
 				}
