@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 )
@@ -192,5 +194,45 @@ func (s *stage) killed(ctx context.Context, a *Answering, urls []string) error {
 		}
 	}
 	a.done(first, whole, took)
+	return nil
+}
+
+// replayFor is how long replays are watched.
+const replayFor = 8 * time.Second
+
+// replayURL starts somewhere in a segment, and ends in it as far as it is watched.
+func (s *stage) replayURL(rnd *rand.Rand) string {
+	window := rnd.Int64N(int64(s.a.windows - 1))
+	at := s.a.start + window*int64(segmentLength) + rnd.Int64N(int64(8*time.Minute))
+	q := url.Values{"start": {time.Unix(0, at).UTC().Format(time.RFC3339Nano)}}
+	return "rtsp://" + s.rtsp + "/" + s.a.camera + "?" + q.Encode()
+}
+
+// replays plays all at once, in real time.
+func (s *stage) replays(ctx context.Context, a *Answering, urls []string) error {
+	var playing children
+	for _, name := range []string{"r1", "r2", "v1"} {
+		playing = append(playing, s.procs[name])
+	}
+	r, err := s.b.watch(ctx, urls, false, playing)
+	if err != nil {
+		return err
+	}
+	defer r.procs.stop()
+	if err := r.reset(ctx); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := sleep(ctx, replayFor); err != nil {
+		return err
+	}
+	seen, err := r.reading(ctx)
+	if err != nil {
+		return err
+	}
+	a.Requests = len(urls)
+	a.Bytes = int64(float64(seen.Units) * s.o.Mbit * 1e6 / 8 / unitsPerSecond)
+	a.MBs = float64(a.Bytes) / 1e6 / time.Since(began).Seconds()
+	a.Different = int(seen.faults())
 	return nil
 }

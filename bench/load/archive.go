@@ -125,6 +125,7 @@ func (a *archive) window(startNS int64, first uint64, length time.Duration) (win
 			}
 			b.Begin(a.epoch, offset)
 		}
+		u.Mark(source.Mark{Number: n, Sent: time.Unix(0, at)})
 		for i, p := range u.Packets(uint16(offset), uint32(n*3600)) {
 			r.Packet = p
 			if i > 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -186,33 +187,39 @@ type readerProcess struct {
 
 // startReaders starts Point.Readers readers of each camera and waits until all play.
 func (b *bed) startReaders(ctx context.Context, s system) (*readerProcess, error) {
+	var urls []string
+	for i := range b.p.Cameras {
+		for range b.p.Readers {
+			urls = append(urls, s.live(i))
+		}
+	}
+	return b.watch(ctx, urls, b.p.Codec != "h264", s.processes())
+}
+
+// watch starts a process of readers and waits until all play; serving are the processes
+// that must not end meanwhile.
+func (b *bed) watch(ctx context.Context, urls []string, reordered bool, serving children) (*readerProcess, error) {
 	addr, err := b.ports.take(1)
 	if err != nil {
 		return nil, err
 	}
 	r := &readerProcess{control: addr[0]}
-	var list strings.Builder
-	for i := range b.p.Cameras {
-		for range b.p.Readers {
-			list.WriteString(s.live(i) + "\n")
-		}
-	}
-	urls, err := b.write("readers.txt", list.String())
+	list, err := b.write("readers.txt", strings.Join(urls, "\n"))
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"bench-role", "readers", "--urls", urls, "--control", r.control}
-	if b.p.Codec != "h264" {
+	args := []string{"bench-role", "readers", "--urls", list, "--control", r.control}
+	if reordered {
 		args = append(args, "--reordered")
 	}
 	if err := r.procs.start(b.dir, "readers", b.o.Exe, args...); err != nil {
 		return nil, err
 	}
-	all := append(append(children{}, s.processes()...), r.procs...)
+	all := append(slices.Clone(serving), r.procs...)
 	err = all.wait(ctx, readyLimit, "every reader plays", func() error {
 		seen, err := r.reading(ctx)
-		if err == nil && seen.Readers < b.p.Cameras*b.p.Readers {
-			err = fmt.Errorf("%d readers of %d", seen.Readers, b.p.Cameras*b.p.Readers)
+		if err == nil && seen.Readers < len(urls) {
+			err = fmt.Errorf("%d readers of %d", seen.Readers, len(urls))
 		}
 		return err
 	})

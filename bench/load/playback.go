@@ -16,6 +16,8 @@ type PlaybackOptions struct {
 	Days     int
 	Fragment time.Duration
 	Mbit     float64
+	// Replays is how many clients play recordings over RTSP at once.
+	Replays int
 	// Requests is how many timelines and seeks a round has, Streams how many exports run at
 	// once, Export how long the footage of one is.
 	Requests int
@@ -49,6 +51,7 @@ type stage struct {
 	b    *bed
 	a    *archive
 	http string
+	rtsp string
 	cat  string
 	args map[string][]string
 
@@ -65,7 +68,7 @@ func Playback(ctx context.Context, o *PlaybackOptions) (*PlaybackReport, error) 
 		return nil, fmt.Errorf("bench: an archive of %d days: want 1 … 400", o.Days)
 	case o.Fragment < time.Second || segmentLength%o.Fragment != 0 || genuine%o.Fragment != 0 || o.Fragment%time.Second != 0:
 		return nil, fmt.Errorf("bench: fragments of %v: want whole seconds that divide a minute", o.Fragment)
-	case o.Export < 10*time.Second || o.Export > 24*time.Hour || o.Streams < 1 || o.Requests < 10:
+	case o.Export < 10*time.Second || o.Export > 24*time.Hour || o.Streams < 1 || o.Requests < 10 || o.Replays < 1 || o.Replays > 1000:
 		return nil, fmt.Errorf("bench: %d requests, %d exports of %v: want at least 10, 1 and 10s", o.Requests, o.Streams, o.Export)
 	}
 	rep := &PlaybackReport{
@@ -147,6 +150,9 @@ func (s *stage) round(ctx context.Context, round int, rep *PlaybackReport) error
 		{fmt.Sprintf("%d × cat at once", s.o.Streams), func(a *Answering) error {
 			return s.atOnce(ctx, a, all(s.o.Streams, func() string { return s.catURL(rep.exported) }))
 		}},
+		{fmt.Sprintf("%d replays over RTSP", s.o.Replays), func(a *Answering) error {
+			return s.replays(ctx, a, all(s.o.Replays, func() string { return s.replayURL(rnd) }))
+		}},
 		{killedAct, func(a *Answering) error { return s.killed(ctx, a, all(s.o.Streams, minute)) }},
 		seeks("seek, a recorder dead"),
 		begins("HLS: playlist, and with init header and first segment, a recorder dead"),
@@ -202,11 +208,11 @@ func (s *stage) open(ctx context.Context, rep *PlaybackReport) error {
 		return err
 	}
 	s.b = b
-	addr, err := b.ports.take(7)
+	addr, err := b.ports.take(8)
 	if err != nil {
 		return err
 	}
-	s.http, s.cat = "http://"+addr[5], addr[6]
+	s.http, s.cat, s.rtsp = "http://"+addr[5], addr[6], addr[7]
 	config, err := b.write("duet.yaml", fmt.Sprintf(`cameras:
   - {name: c0, source: "rtsp://127.0.0.1:9/none"}
 proxies:
@@ -215,10 +221,10 @@ recorders:
   - {name: r1, role: primary, http: %q, data: %q}
   - {name: r2, role: redundant, http: %q, data: %q}
 playback:
-  - {name: v1, http: %q}
+  - {name: v1, http: %q, rtsp: %q}
 scrub: {off: true}
 tls: {dir: %q}
-`, addr[0], addr[1], addr[2], addr[3], filepath.Join(b.dir, "r1"), addr[4], filepath.Join(b.dir, "r2"), addr[5], filepath.Join(b.dir, "tls")))
+`, addr[0], addr[1], addr[2], addr[3], filepath.Join(b.dir, "r1"), addr[4], filepath.Join(b.dir, "r2"), addr[5], addr[7], filepath.Join(b.dir, "tls")))
 	if err != nil {
 		return err
 	}

@@ -140,7 +140,10 @@ type stream struct {
 }
 
 // ticksPerUnit of the clips, which have 25 pictures a second.
-const ticksPerUnit = 90000 / 25
+const (
+	unitsPerSecond = 25
+	ticksPerUnit   = 90000 / unitsPerSecond
+)
 
 // read reads packets until the connection ends. The time of arrival is that of the call
 // which read the packet's last byte.

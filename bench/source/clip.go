@@ -23,6 +23,7 @@ type ClipUnit struct {
 	// Present is when it is shown, from the start of the clip.
 	Present time.Duration
 	packets [][]byte
+	mark    []byte // in a packet
 }
 
 // NewClip makes the clip of a codec, padded to the bit rate, see Options.
@@ -38,6 +39,7 @@ func NewClip(video string, bitrate int) (*Clip, error) {
 		for _, at := range u.packets {
 			size := int(binary.BigEndian.Uint16(u.wire[at-2:]))
 			cu.packets = append(cu.packets, u.wire[at:at+size])
+			cu.mark = u.wire[u.mark : u.mark+markSize]
 		}
 		c.Units = append(c.Units, cu)
 	}
@@ -53,3 +55,6 @@ func (u *ClipUnit) Packets(seq uint16, stamp uint32) [][]byte {
 	}
 	return u.packets
 }
+
+// Mark gives the access unit another mark.
+func (u *ClipUnit) Mark(m Mark) { m.put(u.mark) }

@@ -149,6 +149,7 @@ type benchPlaybackCmd struct {
 	Mbit     float64       `default:"4" help:"Bit rate of the footage, in Mbit/s (${default})."`
 	Requests int           `default:"200" help:"How many timelines, and seeks, in a round (${default})."`
 	Streams  int           `default:"8" help:"How many exports run at once (${default})."`
+	Replays  int           `default:"32" help:"How many clients play recordings over RTSP at once (${default})."`
 	Export   time.Duration `default:"5m" help:"How much footage is exported (${default})."`
 	benchFlags
 }
@@ -160,7 +161,7 @@ func (c *benchPlaybackCmd) Run(a *app) error {
 		return err
 	}
 	rep, err := load.Playback(a.ctx, &load.PlaybackOptions{
-		Options: o, Days: c.Days, Fragment: c.Fragment, Mbit: c.Mbit, Requests: c.Requests, Streams: c.Streams, Export: c.Export,
+		Options: o, Days: c.Days, Fragment: c.Fragment, Mbit: c.Mbit, Requests: c.Requests, Streams: c.Streams, Replays: c.Replays, Export: c.Export,
 	})
 	if err != nil {
 		return err

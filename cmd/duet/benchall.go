@@ -92,7 +92,7 @@ func usualWorks(o load.Options) *works {
 		},
 		failover: load.FailoverOptions{Options: timed(o, 1, 0, time.Second), Cameras: 4, Down: 3 * time.Second},
 		playback: load.PlaybackOptions{
-			Options: timed(o, 1, 0, time.Second), Days: 30, Fragment: 2 * time.Second, Mbit: 4, Requests: 200, Streams: 8, Export: 2 * time.Minute,
+			Options: timed(o, 1, 0, time.Second), Days: 30, Fragment: 2 * time.Second, Mbit: 4, Requests: 200, Streams: 8, Replays: 32, Export: 2 * time.Minute,
 		},
 	}
 }
@@ -140,7 +140,7 @@ func quickWorks(o load.Options) *works {
 		},
 		failover: load.FailoverOptions{Options: timed(o, 1, 0, time.Second), Cameras: 2, Down: 1500 * time.Millisecond, Only: []string{"recorder killed"}},
 		playback: load.PlaybackOptions{
-			Options: timed(o, 1, 0, time.Second), Days: 1, Fragment: 2 * time.Second, Mbit: 0.5, Requests: 10, Streams: 3, Export: 30 * time.Second,
+			Options: timed(o, 1, 0, time.Second), Days: 1, Fragment: 2 * time.Second, Mbit: 0.5, Requests: 10, Streams: 3, Replays: 4, Export: 30 * time.Second,
 		},
 	}
 }
