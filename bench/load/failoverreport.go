@@ -58,5 +58,5 @@ func (r *FailoverReport) Tables() string {
 			f0(over(runs, func(o *Outage) float64 { return float64(o.Hidden + o.Wrong) }).Max), alarm, runs[0].Said,
 			fmt.Sprintf("%.1f s (%.1f … %.1f)", twice.Median, twice.Min, twice.Max))
 	}
-	return t.String()
+	return t.String() + r.targets()
 }

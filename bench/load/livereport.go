@@ -85,5 +85,5 @@ func (r *LiveReport) Tables() string {
 				f0(over(runs, func(w *Watching) float64 { return w.Switches }).Median), fmt.Sprint(faults))
 		}
 	}
-	return t.String()
+	return t.String() + r.targets()
 }

@@ -79,7 +79,7 @@ func (r *PlaybackReport) Tables() string {
 	}
 	one, many := r.ratio("export", "cat, as much"), r.ratio(fmt.Sprintf("%d exports at once", r.Streams), fmt.Sprintf("%d × cat at once", r.Streams))
 	return fmt.Sprintf("%d days of a camera of %g Mbit/s: %d fragments of %g s in %d segments, on each of two recorders; exports of %g s.\n\n%s\nSpeed over that of cat: one export %.2f, %d at once %.2f.\n",
-		r.Days, r.Mbit, r.Fragments, r.Fragment, r.Segments, r.Export, t.String(), one.Median, r.Streams, many.Median)
+		r.Days, r.Mbit, r.Fragments, r.Fragment, r.Segments, r.Export, t.String(), one.Median, r.Streams, many.Median) + r.targets()
 }
 
 // usedBy says what each process used, of those that used anything.

@@ -102,7 +102,7 @@ func (r *RecordReport) Tables() string {
 	if len(d.rows) > 0 {
 		out += "\n" + d.String()
 	}
-	return out + r.hottest()
+	return out + r.targets() + r.planning() + r.hottest()
 }
 
 func sumRoles(m *Recording, f func(*RoleUsage) float64) float64 {
