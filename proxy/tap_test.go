@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/bluenviron/gortsplib/v4/pkg/base"
 	"github.com/bluenviron/gortsplib/v4/pkg/conn"
@@ -16,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/duet-video/duet/internal/media"
+	"github.com/duet-video/duet/internal/record"
 )
 
 // pieces is a connection that delivers bytes in pieces of given sizes.
@@ -200,4 +202,52 @@ func TestTapDoesNotAllocatePerPacket(t *testing.T) {
 			t.Fail()
 		}
 	}))
+}
+
+// From the bytes of a connection to the log: a picture of 20 kB in packets of 1400 bytes.
+func BenchmarkTap(b *testing.B) {
+	clk := &handClock{}
+	log := NewLog(LogOptions{Window: time.Second, MaxBytes: 1 << 20, Clock: clk})
+	sink := &logSink{log: log, epoch: record.Epoch{1}}
+	in := newIngest(testConfig(clk), sink, []media.Track{h264Track()})
+	tap := &tap{log: zerolog.Nop(), shown: 1 << 62, take: func(t *tapTrack, p *packet, _ uint64, _ int64) {
+		if err := in.push(t.index, p); err != nil {
+			b.Fatal(err)
+		}
+	}}
+	tap.byChannel[0] = &tapTrack{payloadType: 96}
+	c := newCameraConn(nil, clk)
+	c.tap.Store(tap)
+	unit := func(head byte) (out []byte) {
+		for i := range 14 {
+			fu := []byte{0x7c, head, 0x88}
+			switch i {
+			case 0:
+				fu[1] |= 0x80
+			case 13:
+				fu[1] |= 0x40
+			}
+			out = interleaved(out, 0, rtpBytes(0, 0, i == 13, append(fu, make([]byte, 1400)...)))
+		}
+		return out
+	}
+	key, other := unit(5), unit(1)
+	seq, ts := uint16(0), uint32(0)
+	b.SetBytes(int64(len(key)))
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		picture := other
+		if i%50 == 0 {
+			picture = key
+		}
+		clk.mono += 40 * ms
+		ts += 3600
+		c.first, c.last = 0, copy(c.buf, picture)
+		for at := 0; at < c.last; at += 4 + int(binary.BigEndian.Uint16(c.buf[at+2:])) {
+			seq++
+			binary.BigEndian.PutUint16(c.buf[at+6:], seq)
+			binary.BigEndian.PutUint32(c.buf[at+8:], ts)
+		}
+		c.scan()
+	}
 }

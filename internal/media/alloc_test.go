@@ -1,6 +1,7 @@
 package media
 
 import (
+	"crypto/sha256"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -97,5 +98,14 @@ func BenchmarkBuild(b *testing.B) {
 			}
 			b.ReportMetric(float64(len(records)), "packets/op")
 		})
+	}
+}
+
+// What of BenchmarkBuild is the hash.
+func BenchmarkHash(b *testing.B) {
+	mdat := make([]byte, 1<<20)
+	b.SetBytes(int64(len(mdat)))
+	for b.Loop() {
+		_ = sha256.Sum256(mdat)
 	}
 }
