@@ -183,3 +183,16 @@ func TestArchiveAnswersBadRequests(t *testing.T) {
 		require.Contains(t, string(body), want, u)
 	}
 }
+
+func TestFilesOfAnArchiveProveThemselves(t *testing.T) {
+	s, ca := signedSite(t, "v1", footageOptions{audio: true}, nil)
+	resp, body, err := s.get(s.archiveURL("tar", frameNS(103), frameNS(777), "gate"))
+	require.NoError(t, err)
+	require.EqualValues(t, len(body), resp.ContentLength)
+	files, _ := unpack(t, "tar", body)
+	var m ArchiveManifest
+	require.NoError(t, json.Unmarshal(files[manifestName], &m))
+	require.True(t, m.Cameras[0].Signed)
+	r := prove(t, files[m.Cameras[0].File], ca)
+	require.True(t, r.OK(), "%v", r.Problems)
+}

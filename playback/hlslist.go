@@ -44,9 +44,8 @@ type hlsList struct {
 const maxGapPieces = 100_000
 
 // add takes what a plan has beyond the items that are there. target is how long a segment
-// may be: a gap is shown as several. It ends before a hole for which settled says no, and
-// then returns false.
-func (l *hlsList) add(p *plan, target time.Duration, settled func(hole stretch, unknown bool) bool) bool {
+// may be: a gap is shown as several. It ends before a hole for which settled says no.
+func (l *hlsList) add(p *plan, target time.Duration, settled func(hole stretch, unknown bool) bool) {
 	gaps, unknown := p.gaps, p.unknown
 	for i := p.preRoll; i < len(p.refs); i++ {
 		r := &p.refs[i]
@@ -59,7 +58,7 @@ func (l *hlsList) add(p *plan, target time.Duration, settled func(hole stretch, 
 				continue
 			}
 			if !settled(hole, false) {
-				return false
+				return
 			}
 			l.addGap(hole, target)
 		}
@@ -69,7 +68,7 @@ func (l *hlsList) add(p *plan, target time.Duration, settled func(hole stretch, 
 				continue
 			}
 			if !settled(hole, true) {
-				return false
+				return
 			}
 			l.breakIt = l.breakIt || l.last != nil
 		}
@@ -80,7 +79,6 @@ func (l *hlsList) add(p *plan, target time.Duration, settled func(hole stretch, 
 			l.addGap(hole, target)
 		}
 	}
-	return true
 }
 
 // covers reports whether the list went over the hole already.

@@ -31,7 +31,6 @@ type hlsInit struct {
 	out     uint32
 	outText []string
 	video   media.Codec // of the first track of video; empty: there is none
-	codecs  []string    // RFC 6381
 }
 
 // inHLS says which codecs browsers play out of fragmented MP4. (Some play AC-3, too.)

@@ -120,6 +120,11 @@ func (s *Service) Run(ctx context.Context) error {
 			s.o.Log.Warn().Err(err).Msg("close the clients of the nodes")
 		}
 	}()
+	if s.ffmpeg == "" {
+		s.o.Log.Warn().Str("why", s.noFFmpeg).Msg("no ffmpeg: snapshots only of cameras that send JPEG")
+	} else {
+		s.o.Log.Info().Str("ffmpeg", s.ffmpeg).Msg("ffmpeg makes snapshots")
+	}
 	srv := &http.Server{
 		Handler:           s.tracked(s.handler()),
 		ReadHeaderTimeout: headerTimeout,

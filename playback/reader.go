@@ -113,7 +113,7 @@ func (r *reader) readOrGone(ctx context.Context, w *want) ([]byte, error) {
 
 // allGone reports whether every part of a joined error is gone.
 func allGone(err error) bool {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // a node of the tree is looked at
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return gone(err)
 	}
