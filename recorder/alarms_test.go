@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"testing"
@@ -82,6 +83,14 @@ func TestAlarmsSayWhatIsWrongAndSinceWhen(t *testing.T) {
 	require.ErrorContains(t, r.ready(), "not answered")
 	require.Equal(t, c.Now().Add(-5*time.Second).UnixNano(), r.alarms()[0].GetSinceNs())
 	v.disk.committing.end()
+	require.Empty(t, codes())
+
+	v.disk.note(byCommitter, errors.New("sync: input/output error"))
+	v.disk.note(byCommitter, nil)
+	require.NoError(t, r.ready(), "the next one succeeds")
+	require.Equal(t, []string{alarmDiskFails}, codes(), "and yet it is told")
+	require.Contains(t, r.alarms()[0].GetMessage(), "works again: sync: input/output error")
+	c.step(failedFor + time.Second)
 	require.Empty(t, codes())
 
 	f := s.feeds[0]

@@ -29,6 +29,8 @@ var diskStates = []string{diskGood, diskSlow, diskFull, diskFailing, diskHung, d
 const (
 	// hungAfter is how long a file operation takes before the disk counts as hung.
 	hungAfter = 4 * time.Second
+	// seenFor is how long a state lasts that whoever asks once a second gets to see.
+	seenFor = 2 * time.Second
 )
 
 // disk is the data directory: the writer appends fragments to segments, the committer
@@ -171,6 +173,9 @@ type diskState struct {
 	state string
 	why   string
 	since time.Time
+	// failedAt and failedWhy are of the last failure that was over sooner than seenFor.
+	failedAt  time.Time
+	failedWhy string
 }
 
 type view struct{ state, why string }
@@ -202,7 +207,11 @@ func (s *diskState) set(who int, err error) (state string, changed bool) {
 	}
 	changed = worst.state != s.state
 	if changed {
-		s.since = s.clock.Now()
+		now := s.clock.Now()
+		if s.state == diskFailing && now.Sub(s.since) < seenFor {
+			s.failedAt, s.failedWhy = s.since, s.why
+		}
+		s.since = now
 	}
 	s.state, s.why = worst.state, worst.why
 	if worst.state == "" {
@@ -215,6 +224,14 @@ func (s *diskState) get() (state, why string, since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state, s.why, s.since
+}
+
+// failed returns when the disk failed last for less than seenFor, and why; zero: it never
+// did.
+func (s *diskState) failed() (at time.Time, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failedAt, s.failedWhy
 }
 
 // note tells state, log and metrics how an operation went.

@@ -14,6 +14,9 @@ import (
 const (
 	linkDownAfter = 2 * time.Second
 	behindAfter   = 30 * time.Second
+	// failedFor is how long a failure is told that is over at once, as one of fsync is: the
+	// next one succeeds, whatever became of the bytes. It has to be seen by somebody.
+	failedFor = 5 * time.Second
 )
 
 // The codes of alarms.
@@ -142,6 +145,9 @@ func (r *Recorder) alarms() []*nodepb.Alarm {
 		case diskSlow:
 			raise(alarmDiskSlow, since, "the disk of %s is slow: %s", s.place.Dir, why)
 		}
+		if at, why := s.failedLately(now); why != "" {
+			raise(alarmDiskFails, at, "the disk of %s has failed, and works again: %s", s.place.Dir, why)
+		}
 		if v := s.serving(); v != nil {
 			if st := v.adopt.status(); st != nil {
 				raise(alarmRebuilding, time.Unix(0, st.GetSinceNs()), "the index of %s is being made anew from the media, %d of %d segments are done: it records, and does not serve all of what is older yet",
@@ -175,6 +181,21 @@ func (r *Recorder) alarms() []*nodepb.Alarm {
 		}
 	}
 	return out
+}
+
+// failedLately says why the disk failed less than failedFor ago, if it works now.
+func (s *slot) failedLately(now time.Time) (at time.Time, why string) {
+	v := s.serving()
+	if v == nil {
+		return at, ""
+	}
+	if state, _, _ := s.status(); state != diskGood && state != diskSlow {
+		return at, ""
+	}
+	if at, why = v.disk.state.failed(); at.IsZero() || now.Sub(at) > failedFor {
+		return at, ""
+	}
+	return at, why
 }
 
 // ready says why the recorder does not record, if it does not: no disk takes anything.
