@@ -1,9 +1,13 @@
 package playback
 
 import (
+	"context"
+	"errors"
 	"path"
+	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/duet-video/duet/internal/nodepb"
@@ -142,13 +146,25 @@ type AlarmView struct {
 	Since   *stamp `json:"since,omitempty"`
 }
 
+// whyDown says why a node does not answer, without what gRPC wraps around it.
+func whyDown(err error) string {
+	text := status.Convert(err).Message()
+	if errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded {
+		return "it does not answer in time"
+	}
+	if _, dial, ok := strings.Cut(text, "Error while dialing: "); ok {
+		return strings.TrimSuffix(dial, `"`)
+	}
+	return text
+}
+
 func nodeView(p *peer, v peerView, version string, startedNS int64) NodeView {
 	n := NodeView{
 		Name: p.Name, Address: p.Address, State: v.State, Since: stamp{v.Since},
 		Version: version, Started: atOrNil(startedNS),
 	}
 	if v.State == StateDown && v.Err != nil {
-		n.Error = status.Convert(v.Err).Message()
+		n.Error = whyDown(v.Err)
 	}
 	if !v.StatusAt.IsZero() {
 		n.Heard = &stamp{v.StatusAt}
