@@ -171,6 +171,9 @@ func TestDiskFaultsMoveCamerasToTheOtherDisk(t *testing.T) {
 			s.waitNoAlarm(t, "r1", f.disk.data)
 			tr.complete()
 		}
+		if f.id == "inodes-2" { // the last one after which the disk is whole again
+			tr.converged()
+		}
 		tr.end()
 	}
 	s.checkAll(t, sim, g.from)
@@ -222,7 +225,7 @@ func TestDiskFaultsOfAnOnlyDisk(t *testing.T) {
 	tr.heal(func() { s.procs["r1"].start(t) })
 	s.waitNoAlarm(t, "r1", d.data)
 	tr.twice()
-	tr.complete()
+	tr.converged()
 	tr.end()
 	log, err := os.ReadFile(s.procs["r1"].log)
 	require.NoError(t, err)

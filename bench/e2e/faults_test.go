@@ -75,7 +75,7 @@ func TestFaultsOfProcessesAndNetwork(t *testing.T) {
 	tr.heal(func() { tr.outlast(away) })
 	tr.twice()
 	tr.gone("p1", "camera_not_live")
-	tr.complete()
+	tr.converged()
 	// Who watched it sees it go on, on the same connection.
 	tr.cams = []*camsim.Camera{door}
 	back := time.Now()

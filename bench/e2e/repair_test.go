@@ -17,13 +17,13 @@ import (
 // copies converge to the same fragments, within 60 s; merged playback never missed
 // anything, and the timeline says what was copied.
 func TestCopiesConverge(t *testing.T) {
-	t.Parallel() // it mostly waits
-	const logSeconds = 3
+	t.Parallel()         // it mostly waits
+	const logSeconds = 2 // and the rest of a fragment, because they are kept whole
 	rng := rand.New(rand.NewPCG(seed(t), 2))
 	sim, list := cameras(t, []camsim.CameraOptions{
 		{Name: "gate", Video: "h264"}, {Name: "yard", Video: "h264", Audio: "aac"}, {Name: "door", Video: "h265"},
 	})
-	s := startSite(t, siteOptions{cameras: list, logSeconds: logSeconds, extra: "fragment: {max: 2s}\nsync: {interval: 300ms}\n"})
+	s := startSite(t, siteOptions{cameras: list, logSeconds: logSeconds, extra: "fragment: {max: 1s}\nsync: {interval: 300ms}\n"})
 	from := time.Now().Truncate(time.Millisecond)
 	s.waitDurable(t, from.Add(2*time.Second), 20*time.Second)
 	complete := func(to time.Time) {
@@ -44,7 +44,7 @@ func TestCopiesConverge(t *testing.T) {
 		if i < 2 { // each of them once, at least
 			name = []string{"r1", "r2"}[i]
 		}
-		outage := logSeconds*time.Second + 200*time.Millisecond + time.Duration(rng.IntN(800))*time.Millisecond
+		outage := (logSeconds+1)*time.Second + 400*time.Millisecond + time.Duration(rng.IntN(800))*time.Millisecond
 		stopped := rng.IntN(3) == 0
 		t.Logf("%.1f s: %s is away for %v, stopped %v", time.Since(began).Seconds(), name, outage.Round(time.Millisecond), stopped)
 		if stopped {

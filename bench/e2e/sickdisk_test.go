@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -132,6 +133,23 @@ func (n *sickNode) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint3
 		return nil, 0, errno
 	}
 	return &sickFile{LoopbackFile: f.(*fs.LoopbackFile), node: n}, fuseFlags, 0
+}
+
+// Setattr implements fs.NodeSetattrer. What is cut off is not there to be lost any more.
+func (n *sickNode) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+	errno := n.LoopbackNode.Setattr(ctx, f, in, out)
+	size, ok := in.GetSize()
+	if !ok || errno != 0 {
+		return errno
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range n.unsynced {
+		part := &n.unsynced[i]
+		part[1] = max(0, min(part[1], int64(size)-part[0]))
+	}
+	n.unsynced = slices.DeleteFunc(n.unsynced, func(part [2]int64) bool { return part[1] == 0 })
+	return 0
 }
 
 // Fsync implements fs.NodeFsyncer, for files and directories. The disk below is not waited

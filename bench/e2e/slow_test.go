@@ -113,7 +113,7 @@ func TestSlowDiskAndDiskThatLies(t *testing.T) {
 	tr.heal(d.heal)
 	tr.gone("r1", "index_rebuilding")
 	tr.twice()
-	tr.complete()
+	tr.converged()
 	tr.end()
 	s.checkAll(t, sim, g.from)
 }
