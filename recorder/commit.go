@@ -97,6 +97,9 @@ func (d *disk) commit() {
 		return
 	}
 	d.forget(good, nil)
+	for _, g := range good {
+		d.entered.Add(uint64(len(g.refs)))
+	}
 	d.closeSealed(good)
 	if len(good) > 0 {
 		d.wrote.Store(d.clock.Mono())

@@ -58,8 +58,10 @@ type disk struct {
 	// queued. ended is closed when the writer ends.
 	repairs chan *finished
 	ended   chan struct{}
-	// commits counts commits; committed has something in it after one.
+	// commits counts commits, and entered the fragments that they made durable; committed
+	// has something in it after one.
 	commits   atomic.Uint64
+	entered   atomic.Uint64
 	committed chan struct{}
 	// wake tells the writer that there are condemned segments.
 	wake    chan struct{}

@@ -172,6 +172,7 @@ func (r *Recorder) record(ctx context.Context) {
 		streams.Go(func() { s.run(ctx) })
 	}
 	<-ctx.Done()
+	before := r.entered()
 	assigner.Wait()
 	streams.Wait() // nobody reads,
 	close(last)    // and everything that is finished becomes durable
@@ -186,7 +187,24 @@ func (r *Recorder) record(ctx context.Context) {
 		r.opts.Log.Error().Err(err).Msg("stopped without a disk")
 		return
 	}
-	r.opts.Log.Info().Msg("stopped")
+	unfinished := 0
+	for _, f := range r.allFeeds() {
+		if f.building {
+			unfinished++
+		}
+	}
+	r.opts.Log.Info().Uint64("madeDurable", r.entered()-before).Int("unfinished", unfinished).
+		Msg("stopped: fragments that were finished are durable; those that were not are still in the log of the proxy")
+}
+
+// entered counts the fragments that were made durable, on the disks that are there.
+func (r *Recorder) entered() (n uint64) {
+	for _, s := range r.slots {
+		if v := s.volume(); v != nil {
+			n += v.disk.entered.Load()
+		}
+	}
+	return n
 }
 
 // hangGrace is how long the end waits for a disk that hangs.

@@ -271,6 +271,7 @@ func TestRecorderRecordsServesAndGoesOnAfterARestart(t *testing.T) {
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
 
 	g.stop()
+	require.Contains(t, g.log.String(), `"madeDurable":0,"unfinished":2`, "the end says what it leaves behind")
 	p.show(gate, gate.end())
 	p.show(yard, yard.end())
 	g = start(t, "r1", dir, nil, p.address, cameras...)

@@ -38,9 +38,6 @@ var (
 	nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 )
 
-// IsID reports whether text can be the ID of a lock.
-func IsID(text string) bool { return idForm.MatchString(text) }
-
 // Active reports whether the lock is in force.
 func (l *Lock) Active() bool { return l.ReleasedNS == 0 }
 
