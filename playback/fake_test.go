@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"net"
+	"sort"
 	"sync"
 	"testing"
 	"time"
@@ -224,7 +225,12 @@ func (f *fakeRecorder) overlapping(camera string, start, end int64) []stored {
 	defer f.mu.Unlock()
 	f.asked++
 	var out []stored
-	for _, s := range f.frags[camera] {
+	frags := f.frags[camera]
+	if len(frags) > manyFragments { // in order
+		i := sort.Search(len(frags), func(i int) bool { return frags[i].ref.EndNS > start })
+		frags = frags[i : i+sort.Search(len(frags)-i, func(k int) bool { return frags[i+k].ref.StartNS >= end })]
+	}
+	for _, s := range frags {
 		if s.ref.EndNS > start && s.ref.StartNS < end {
 			out = append(out, s)
 		}
@@ -315,8 +321,15 @@ func (f *fakeRecorder) LockRoom(context.Context, *nodepb.LockRoomRequest) (*node
 	return f.room, nil
 }
 
-func (f *fakeRecorder) find(camera string, epoch []byte, first uint64) (stored, bool) {
-	for _, s := range f.frags[camera] {
+// manyFragments is from when on those of a fake are to be in order, and are looked up.
+const manyFragments = 50_000
+
+func (f *fakeRecorder) find(camera string, epoch []byte, first uint64, startNS int64) (stored, bool) {
+	frags := f.frags[camera]
+	if len(frags) > manyFragments {
+		frags = frags[sort.Search(len(frags), func(i int) bool { return frags[i].ref.StartNS >= startNS }):]
+	}
+	for _, s := range frags {
 		if s.ref.First == first && string(s.ref.Epoch[:]) == string(epoch) {
 			return s, true
 		}
@@ -328,7 +341,7 @@ func (f *fakeRecorder) Read(r *nodepb.ReadRequest, out grpc.ServerStreamingServe
 	f.mu.Lock()
 	f.reads++
 	n, hook := f.reads, f.onRead
-	s, ok := f.find(r.Camera, r.Epoch, r.First)
+	s, ok := f.find(r.Camera, r.Epoch, r.First, r.StartNs)
 	f.mu.Unlock()
 	if !ok || string(s.ref.Hash[:]) != string(r.Hash) {
 		return status.Error(codes.NotFound, "no such fragment")

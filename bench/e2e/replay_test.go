@@ -108,9 +108,9 @@ func TestReplayThroughFailures(t *testing.T) {
 		slowest, setup = max(slowest, w.longest), max(setup, w.setup)
 		requireReplayed(t, l, w.units, from, w.to)
 	}
-	t.Logf("%d replays as fast as can be: longest until PLAY %v, longest pause %v; at real time: first packet after %v, longest pause %v",
-		len(wholes), setup, slowest, live.first, live.longest)
-	require.Greater(t, len(wholes), 5)
+	t.Logf("%d replays as fast as can be: longest until PLAY %v, longest pause %v; at real time: first packet after %v, longest pause %v, until %v",
+		len(wholes), setup, slowest, live.first, live.longest, live.pausedAt)
+	require.GreaterOrEqual(t, len(wholes), 5)
 	requireReplayed(t, l, live.units, from, from.Add(14*time.Second))
 	// A second on an idle machine; this one has other sites to run.
 	require.Less(t, live.longest, 4*time.Second)

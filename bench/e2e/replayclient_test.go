@@ -22,8 +22,9 @@ type replayed struct {
 	units   []ledger.AccessUnit
 	first   time.Duration // from PLAY to the first packet
 	longest time.Duration // between two packets
-	marks   []byte        // of the access units of each track, by channel/2
-	setup   time.Duration // until PLAY
+	// pausedAt is when that ended, from PLAY.
+	pausedAt time.Duration
+	setup    time.Duration // until PLAY
 }
 
 // clockRange is the Range of a PLAY; no end: open.
@@ -35,8 +36,11 @@ func clockRange(from, to time.Time) string {
 	return "clock=" + from.UTC().Format(form) + "-" + to.UTC().Format(form)
 }
 
-// replayRange plays with the headers until a terminal access unit (the mark T) came on
-// each track, or for limit. It fails on a hole in sequence numbers, another SSRC, or
+// quiet is how long nothing comes behind the end of a range.
+const quiet = 300 * time.Millisecond
+
+// replayRange plays with the headers until nothing comes any more behind a terminal access
+// unit (the mark T), or for limit. It fails on a hole in sequence numbers, another SSRC, or
 // capture times that go back.
 func replayRange(address string, h *ledger.Header, limit time.Duration, headers ...string) (*replayed, error) {
 	u, err := url.Parse(address)
@@ -102,10 +106,12 @@ func replayRange(address string, h *ledger.Header, limit time.Duration, headers 
 	}
 	last := map[int]*rtp.Packet{}
 	capture := map[int]int64{}
-	ended := map[int]bool{}
+	ended := false
 	at := began
 	for time.Since(began) < limit {
-		_ = nc.SetReadDeadline(began.Add(limit))
+		if !ended {
+			_ = nc.SetReadDeadline(began.Add(limit))
+		}
 		f, err := c.ReadInterleavedFrame()
 		if err != nil {
 			if ne, ok := err.(net.Error); ok && ne.Timeout() { //nolint:errorlint // it comes unwrapped
@@ -124,7 +130,9 @@ func replayRange(address string, h *ledger.Header, limit time.Duration, headers 
 		if len(last) == 0 {
 			out.first = time.Since(began)
 		} else {
-			out.longest = max(out.longest, time.Since(at))
+			if d := time.Since(at); d > out.longest {
+				out.longest, out.pausedAt = d, time.Since(began)
+			}
 		}
 		at = time.Now()
 		if q := last[n]; q != nil && (q.SequenceNumber+1 != p.SequenceNumber || q.SSRC != p.SSRC) {
@@ -137,27 +145,17 @@ func replayRange(address string, h *ledger.Header, limit time.Duration, headers 
 				return nil, fmt.Errorf("extension %04x of %d bytes", p.ExtensionProfile, len(ext))
 			}
 			capture[n] = unixOf(ext)
-			out.marks = append(out.marks, ext[8])
-			ended[n] = ended[n] || ext[8]&0x10 != 0
+			ended = ended || ext[8]&0x10 != 0
 		}
 		for _, a := range decode[n](p) {
 			a.CaptureNS = capture[n]
 			out.units = append(out.units, a)
 		}
-		if len(ended) == len(decode) && allOf(ended) && p.Marker {
-			return out, nil
+		if ended { // a track may have had its last one in the fragment before
+			_ = nc.SetReadDeadline(time.Now().Add(quiet))
 		}
 	}
 	return out, nil
-}
-
-func allOf(m map[int]bool) bool {
-	for _, v := range m {
-		if !v {
-			return false
-		}
-	}
-	return true
 }
 
 // unixOf reads an NTP timestamp (RFC 3550 4) as Unix ns.

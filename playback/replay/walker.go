@@ -213,7 +213,7 @@ func (w *walker) listed(m *move, l *Listing, nowNS int64) (wait bool) {
 		return true
 	case w.toNS != 0 && m.toNS >= w.toNS && nowNS > w.toNS+lateNS:
 		w.beyond = beyondEnd
-	case m.toNS > nowNS:
+	case m.toNS > nowNS || w.coverNS() > nowNS-lateNS: // what is missing is still to come
 		w.beyond = beyondNothing
 	default:
 		w.beyond = beyondHole
