@@ -206,7 +206,11 @@ func (v *volume) unlinkMarked(s *index.Store) error {
 	var dirs []string
 	for _, m := range marked {
 		name := v.disk.name(m.Path)
-		if err := v.opts.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := v.opts.FS.Remove(name)
+		if errors.Is(err, fs.ErrNotExist) { // or it is the disk that is not there, which comes back with the file
+			err = v.disk.present()
+		}
+		if err != nil {
 			return fmt.Errorf("delete segment %s: %w", m.Path, err)
 		}
 		names = append(names, index.SegmentName{Camera: m.Camera, Path: m.Path})
