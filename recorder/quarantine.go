@@ -48,7 +48,7 @@ func (a archive) inspect(ref *index.Ref, take func(n int64) error) (verdict, err
 		return verdict{why: err.Error(), unread: true}, nil
 	}
 	h := newHash()
-	buf := make([]byte, readChunk)
+	buf := make([]byte, min(readChunk, ref.Size))
 	for done := int64(0); done < ref.Size; {
 		b := buf[:min(readChunk, ref.Size-done)]
 		if err := take(int64(len(b))); err != nil {

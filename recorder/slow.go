@@ -43,7 +43,8 @@ func (d *disk) slow() (why string, since int64) {
 	from := d.clock.Mono() - int64(slowWindow)
 	all, over := 0, 0
 	var worst time.Duration
-	for _, t := range d.syncs.ring {
+	for i := range d.syncs.ring {
+		t := &d.syncs.ring[i]
 		if t.at == 0 || t.at < from {
 			continue
 		}

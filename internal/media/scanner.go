@@ -192,11 +192,12 @@ func (s *Scanner) fragment(at int64) (Item, bool, error) {
 	return it, true, nil
 }
 
+// chunk returns n bytes to read into, or as many as the file has.
 func (s *Scanner) chunk(n int64) []byte {
 	if s.buf == nil {
-		s.buf = make([]byte, scanChunk)
+		s.buf = make([]byte, min(scanChunk, s.size))
 	}
-	return s.buf[:n]
+	return s.buf[:min(n, int64(len(s.buf)))]
 }
 
 // damage looks for the next whole fragment: what is before it is damage, and without
