@@ -59,6 +59,7 @@ func (c *readerCount) opened() {
 
 type endpointOptions struct {
 	Address, RTPAddress, RTCPAddress string
+	Listener                         net.Listener // in the place of Address; may be nil
 	Users                            []User
 	Cameras                          []endpointCamera
 	Watched                          *atomic.Int64 // counts those that play; may be nil
@@ -114,7 +115,10 @@ func (e *endpoint) start(ctx context.Context) error {
 		// gortsplib writes nanoseconds where RFC 3550 4 wants 2^-32 s, up to 0.77 s wrong.
 		DisableRTCPSenderReports: true,
 		Listen: func(network, address string) (net.Listener, error) {
-			l, err := net.Listen(network, address)
+			l, err := e.opts.Listener, error(nil)
+			if l == nil {
+				l, err = net.Listen(network, address)
+			}
 			if err != nil {
 				return nil, err
 			}

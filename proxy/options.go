@@ -70,6 +70,9 @@ type Options struct {
 
 	// RTSPAddress is where live readers connect, host:port; empty: no endpoint.
 	RTSPAddress string
+	// RTSPListener takes live readers in the place of RTSPAddress; nil: there is none. The
+	// proxy closes it.
+	RTSPListener net.Listener
 	// RTPAddress and RTCPAddress are two UDP addresses with consecutive ports, the first
 	// even; empty: readers get TCP only.
 	RTPAddress, RTCPAddress string

@@ -82,7 +82,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	defer stopPulling()
 	var cameras, others sync.WaitGroup
 	failed := make(chan error, 2)
-	if p.opts.RTSPAddress != "" {
+	if p.opts.RTSPAddress != "" || p.opts.RTSPListener != nil {
 		e := p.newEndpoint()
 		if err := e.start(pull); err != nil {
 			_ = p.opts.LinkListener.Close()
@@ -131,7 +131,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 func (p *Proxy) newEndpoint() *endpoint {
 	o := endpointOptions{
 		Address: p.opts.RTSPAddress, RTPAddress: p.opts.RTPAddress, RTCPAddress: p.opts.RTCPAddress,
-		Users: p.opts.Users, Clock: p.opts.Clock, Log: p.opts.Log, Watched: &p.pump.watched,
+		Users: p.opts.Users, Clock: p.opts.Clock, Log: p.opts.Log, Watched: &p.pump.watched, Listener: p.opts.RTSPListener,
+	}
+	if o.Listener != nil {
+		o.Address = o.Listener.Addr().String()
 	}
 	for _, c := range p.order {
 		o.Cameras = append(o.Cameras, endpointCamera{

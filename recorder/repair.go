@@ -23,6 +23,8 @@ type Repair struct {
 	Off bool
 	// Rate bounds the bytes per second; 0: 32 MiB/s.
 	Rate int64
+	// Ask is how often another recorder is asked for its state. 0: 1 s.
+	Ask time.Duration
 	// OldestFirst copies the oldest gap first; otherwise it is the newest one.
 	OldestFirst bool
 }
@@ -94,6 +96,7 @@ type repairer struct {
 	newest  bool
 	pace    *pace
 	sources []*source
+	ask     time.Duration
 	wake    chan struct{}
 
 	// tasks is what is known to differ, by camera and hour. Of the copying goroutine.
@@ -109,7 +112,7 @@ type repairer struct {
 func newRepairer(host repairHost, o *Options, peers []*peer) *repairer {
 	r := &repairer{
 		host: host, clock: o.Clock, log: o.Log, every: node.NewEvery(repairLog, o.Clock.Now),
-		newest: !o.Repair.OldestFirst, wake: make(chan struct{}, 1),
+		newest: !o.Repair.OldestFirst, ask: cmp.Or(o.Repair.Ask, peerEach), wake: make(chan struct{}, 1),
 		tasks: map[taskKey]*task{}, wants: map[string]want{}, states: map[string]*repairState{},
 		pace: newPace(o.Clock, cmp.Or(o.Repair.Rate, defaultRepairRate)),
 	}
@@ -124,7 +127,7 @@ func (r *repairer) run(ctx context.Context) {
 	var watchers sync.WaitGroup
 	defer watchers.Wait()
 	for _, s := range r.sources {
-		watchers.Go(func() { s.watch(ctx, r.wakeUp) })
+		watchers.Go(func() { s.watch(ctx, r.ask, r.wakeUp) })
 	}
 	t := time.NewTicker(repairTick)
 	defer t.Stop()

@@ -3,6 +3,7 @@ package recorder
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/duet-video/duet/internal/nodepb"
 )
@@ -22,7 +23,7 @@ type source struct {
 }
 
 // watch keeps the state of a recorder until ctx ends.
-func (s *source) watch(ctx context.Context, changed func()) {
+func (s *source) watch(ctx context.Context, each time.Duration, changed func()) {
 	for {
 		asked, cancel := context.WithTimeout(ctx, peerTimeout)
 		st, err := s.client.Status(asked, &nodepb.StatusRequest{})
@@ -43,7 +44,7 @@ func (s *source) watch(ctx context.Context, changed func()) {
 		if cameUp {
 			changed()
 		}
-		if !pause(ctx, peerEach) {
+		if !pause(ctx, each) {
 			return
 		}
 	}
