@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -27,6 +28,8 @@ type CaptureOptions struct {
 	OnPacket func(track int, p *rtp.Packet)
 	// OnReady, when set, is called after PLAY was answered.
 	OnReady func(*gortsplib.Client)
+	// Dial connects; nil: TCP.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Capture plays an RTSP stream until ctx ends or the connection fails, and reassembles
@@ -50,6 +53,7 @@ func Capture(ctx context.Context, h *Header, o CaptureOptions) error {
 		WriteTimeout:      5 * time.Second,
 		ReadTimeout:       o.Patience,
 		OnTransportSwitch: func(error) {},
+		DialContext:       o.Dial,
 	}
 	if err := c.Start2(); err != nil {
 		return fmt.Errorf("capture: %w", err)

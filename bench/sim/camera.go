@@ -42,7 +42,10 @@ type camera struct {
 	deliver proxy.Deliver // of the session; nil: there is none
 	ended   chan error    // of the session
 	off     bool
-	over    bool // it makes nothing more
+	// sessions counts them; since is when the one at hand began.
+	sessions int
+	since    time.Time
+	over     bool // it makes nothing more
 }
 
 func newCamera(name string, r *rand.Rand) (*camera, error) {
@@ -153,6 +156,8 @@ func (c *camera) session(ctx context.Context, begin func([]media.Track) proxy.De
 	}
 	c.end(errors.New("another session took its place"))
 	c.ended = ended
+	c.sessions++
+	c.since = time.Now()
 	c.deliver = begin([]media.Track{{Kind: media.KindVideo, Codec: media.H264, ClockRate: 90000, Params: [][]byte{sps, pps}}})
 	c.mu.Unlock()
 	select {
@@ -166,6 +171,22 @@ func (c *camera) session(ctx context.Context, begin func([]media.Track) proxy.De
 		}
 		return ctx.Err()
 	}
+}
+
+func (c *camera) sessionCount() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sessions
+}
+
+// sentFor returns for how long it has been sending to the proxy; 0: it is not.
+func (c *camera) sentFor() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.deliver == nil {
+		return 0
+	}
+	return time.Since(c.since)
 }
 
 // ledger returns what was made so far.

@@ -15,211 +15,127 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/rs/zerolog"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/duet-video/duet/bench/ledger"
-	"github.com/duet-video/duet/index"
 	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/nodepb"
 	"github.com/duet-video/duet/internal/record"
 )
 
-// checkDisk checks what a crash has left: every fragment that the index names is there,
-// whole, and everything that was acknowledged is named.
-func (s *Site) checkDisk(n *node, acked map[copyKey]map[record.Epoch]uint64) error {
-	n.disk.mu.Lock()
-	mem := clone(n.disk.mem, n.disk.rand, 100) // looking at it must not change it
-	n.disk.mu.Unlock()
-	s.seen.mu.Lock()
-	tampered := s.seen.damaged[n.name] || s.seen.wiped[n.name]
-	lost := func(k copyKey) bool { return s.seen.lost[k] }
-	s.seen.mu.Unlock()
-	if tampered {
-		return nil
-	}
-	dir := mem.PathJoin(dataDir, ".duet", "index")
-	if _, err := mem.Stat(dir); err != nil {
-		if len(ackedBy(acked, n.name)) > 0 {
-			return fmt.Errorf("%s has acknowledged, and after the crash there is no index: %w", n.name, err)
-		}
-		return nil
-	}
-	store, err := index.Open(index.Options{FS: mem, Dir: dir, CacheBytes: 1 << 20, Log: zerolog.Nop()})
-	if err != nil {
-		return fmt.Errorf("open the index of %s as the crash left it: %w", n.name, err)
-	}
-	defer store.Close()
-	whole, err := wholeFragments(mem)
-	if err != nil {
-		return err
-	}
-	for i, c := range s.cameras {
-		if !slices.Contains(s.copies(i), n.name) {
-			continue
-		}
-		byEpoch := map[record.Epoch][]extent{}
-		for ref, err := range store.Fragments(c.name, 0, math.MaxInt64) {
-			if err != nil {
-				return fmt.Errorf("index of %s after the crash: %w", n.name, err)
-			}
-			if got, ok := whole[place{ref.Segment, ref.At}]; !ok || got.Hash != ref.Hash {
-				return fmt.Errorf("%s: the index names fragment %s+%d at %d of %s, which the crash has not left whole",
-					n.name, ref.Epoch, ref.First, ref.At, ref.Segment)
-			}
-			byEpoch[ref.Epoch] = append(byEpoch[ref.Epoch], extent{ref.First, ref.End})
-		}
-		key := copyKey{c.name, n.name}
-		if err := covers(byEpoch, acked[key], lost(key)); err != nil {
-			return fmt.Errorf("%s, %s: %w after a crash", n.name, c.name, err)
-		}
-	}
-	return nil
-}
-
-func ackedBy(acked map[copyKey]map[record.Epoch]uint64, recorder string) []copyKey {
-	var out []copyKey
-	for k := range acked {
-		if k.recorder == recorder {
-			out = append(out, k)
-		}
-	}
-	return out
-}
-
-type place struct {
-	path string
-	at   int64
-}
-
-// wholeFragments reads all media of a disk.
-func wholeFragments(mem vfs.FS) (map[place]media.Info, error) {
-	names, err := segments(mem)
-	if err != nil {
-		return nil, err
-	}
-	out := map[place]media.Info{}
-	for _, name := range names {
-		b, err := readAll(mem, mem.PathJoin(dataDir, name))
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", name, err)
-		}
-		scan := media.NewScanner(bytes.NewReader(b), int64(len(b)), true)
-		for {
-			it, err := scan.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return nil, err
-			}
-			if it.Kind == media.ItemFragment && !it.BadHash {
-				out[place{name, it.At}] = it.Info
-			}
-		}
-	}
-	return out, nil
-}
-
-// extent are offsets: first ≤ offset < end.
-type extent struct{ first, end uint64 }
-
-// covers reports, with an error, what was acknowledged and is not held. Where the copy
-// has lost records to the window of the log, only the last of them counts.
-func covers(held map[record.Epoch][]extent, acked map[record.Epoch]uint64, lost bool) error {
-	for epoch, end := range acked {
-		list := held[epoch]
-		slices.SortFunc(list, func(a, b extent) int { return int(a.first) - int(b.first) })
-		if len(list) == 0 {
-			if lost {
-				continue
-			}
-			return fmt.Errorf("acknowledged %s up to offset %d, holds nothing of it", epoch, end)
-		}
-		at := list[0].first
-		for _, x := range list {
-			if x.first > at && !lost {
-				return fmt.Errorf("acknowledged %s up to offset %d, holds nothing of %d … %d", epoch, end, at, x.first)
-			}
-			at = max(at, x.end)
-		}
-		if at < end && !lost {
-			return fmt.Errorf("acknowledged %s up to offset %d, holds it up to %d", epoch, end, at)
-		}
-	}
-	return nil
-}
-
-// client asks recorders what they hold.
-func (s *Site) holds(recorder, camera string) ([]*nodepb.Fragment, error) {
-	conn, err := grpc.NewClient("passthrough:///"+recorder, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(s.net.dialer(checkerHost)), grpc.WithDisableServiceConfig())
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	stream, err := nodepb.NewRecorderClient(conn).Fragments(ctx, &nodepb.FragmentsRequest{Camera: camera, StartNs: 0, EndNs: math.MaxInt64}, grpc.WaitForReady(true))
-	if err != nil {
-		return nil, fmt.Errorf("list %s on %s: %w", camera, recorder, err)
-	}
-	var out []*nodepb.Fragment
-	for {
-		reply, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list %s on %s: %w", camera, recorder, err)
-		}
-		out = append(out, reply.GetFragments()...)
-	}
-}
-
 // Check checks what must hold of a site that has healed and come to rest. No camera may
 // be sending any more.
 func (s *Site) Check() error {
+	var errs []error
+	add := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	add(s.readers.judge(s))
+	for i, c := range s.cameras { // while copies may still differ
+		add(s.checkSessions(c))
+		add(s.checkTogether(i, c))
+	}
+	add(s.converge())
 	acked := s.acknowledged()
 	s.seen.mu.Lock()
-	errs := slices.Clone(s.seen.faults)
-	s.seen.mu.Unlock()
-	if err := s.converge(); err != nil {
-		errs = append(errs, err)
+	said := map[string]bool{}
+	for _, err := range s.seen.faults {
+		if !said[err.Error()] {
+			said[err.Error()] = true
+			add(err)
+		}
 	}
+	s.seen.mu.Unlock()
 	for i, c := range s.cameras {
 		held := map[string][]*nodepb.Fragment{}
 		for _, r := range s.copies(i) {
 			list, err := s.holds(r, c.name)
 			if err != nil {
-				errs = append(errs, err)
+				add(err)
 				continue
 			}
 			held[r] = list
-			if s.seen.damaged[r] || s.seen.wiped[r] {
+			if s.spare(i, r) {
 				continue
 			}
-			byEpoch := map[record.Epoch][]extent{}
-			for _, f := range list {
-				e := record.Epoch(f.GetEpoch())
-				byEpoch[e] = append(byEpoch[e], extent{f.GetFirst(), f.GetEnd()})
-			}
 			key := copyKey{c.name, r}
-			if err := covers(byEpoch, acked[key], s.seen.lost[key]); err != nil {
-				errs = append(errs, fmt.Errorf("%s, %s: %w", r, c.name, err))
+			if err := s.covers(key, coverageOf(list), acked[key]); err != nil {
+				add(ackedIsPlayed.broken("%s, %s: %w", r, c.name, err))
 			}
 		}
-		errs = append(errs, equalBytes(c.name, held), s.checkPlayback(c))
+		add(equalBytes(c.name, held))
+		add(s.checkPlayback(c))
+	}
+	s.seen.mu.Lock()
+	locks := slices.Clone(s.seen.evidence)
+	s.seen.mu.Unlock()
+	for _, e := range locks {
+		add(s.checkEvidence(e))
 	}
 	for _, r := range s.order {
-		errs = append(errs, s.checkIndex(r))
+		add(s.checkIndex(r))
 	}
 	return errors.Join(errs...)
 }
 
-// checkIndex stops a recorder and checks that its index names exactly what its media
-// hold, which is what an index made anew would name.
+func coverageOf(list []*nodepb.Fragment) coverage {
+	held := coverage{}
+	for _, f := range list {
+		e := record.Epoch(f.GetEpoch())
+		held[e] = append(held[e], extent{f.GetFirst(), f.GetEnd()})
+	}
+	return held
+}
+
+// checkSessions checks that a camera's session has not ended for anything that was done to
+// recorders.
+func (s *Site) checkSessions(c *camera) error {
+	s.seen.mu.Lock()
+	excused := s.seen.anyTrouble([]string{c.name, proxyHost})
+	s.seen.mu.Unlock()
+	if n := c.sessionCount(); n > 1 && !excused {
+		return faultsStayApart.broken("%s has had %d sessions, although nobody touched it or the proxy", c.name, n)
+	}
+	return nil
+}
+
+// checkTogether checks, for copies of which one is a spare, that both together have what
+// either has acknowledged, unless a disk was lost.
+func (s *Site) checkTogether(i int, c *camera) error {
+	if !s.opts.Spare {
+		return nil
+	}
+	acked, together := map[record.Epoch]uint64{}, coverage{}
+	forgiven := false
+	for _, r := range s.copies(i) {
+		list, err := s.holds(r, c.name)
+		if err != nil {
+			return err
+		}
+		for e, x := range coverageOf(list) {
+			together[e] = append(together[e], x...)
+		}
+		key := copyKey{c.name, r}
+		for e, end := range s.acknowledged()[key] {
+			acked[e] = max(acked[e], end)
+		}
+		s.seen.mu.Lock()
+		forgiven = forgiven || s.seen.lost[key] || s.seen.wiped[r]
+		s.seen.mu.Unlock()
+	}
+	primary := copyKey{c.name, s.copies(i)[0]}
+	if forgiven {
+		return nil
+	}
+	if err := s.covers(primary, together, acked); err != nil {
+		return ackedIsPlayed.broken("%s, primary and spare together: %w", c.name, err)
+	}
+	return nil
+}
+
+// checkIndex stops a recorder and checks that its indexes name exactly what its media
+// hold, which is what indexes made anew would name.
 func (s *Site) checkIndex(recorder string) error {
 	n := s.nodes[recorder]
 	p := n.running()
@@ -239,19 +155,22 @@ func (s *Site) checkIndex(recorder string) error {
 			return fmt.Errorf("stop %s: %w", recorder, err)
 		}
 	}
-	s.seen.mu.Lock()
-	damaged := s.seen.damaged[recorder]
-	s.seen.mu.Unlock()
-	if damaged {
-		return nil
+	for disk := range n.disks.broken {
+		if err := s.checkIndexOf(n, disk); err != nil {
+			return indexEqualsMedia.broken("%s: %w", recorder, err)
+		}
 	}
-	mem := clone(n.disk.memory(), n.disk.rand, 100)
-	store, err := index.Open(index.Options{FS: mem, Dir: mem.PathJoin(dataDir, ".duet", "index"), CacheBytes: 1 << 20, Log: zerolog.Nop(), MustExist: true})
+	return nil
+}
+
+func (s *Site) checkIndexOf(n *node, disk int) error {
+	mem := n.disks.copied()
+	store, err := openIndex(mem, disk)
 	if err != nil {
-		return fmt.Errorf("open the index of %s after its end: %w", recorder, err)
+		return fmt.Errorf("open the index after its end: %w", err)
 	}
 	defer store.Close()
-	whole, err := wholeFragments(mem)
+	whole, err := wholeFragments(mem, disk)
 	if err != nil {
 		return err
 	}
@@ -264,11 +183,11 @@ func (s *Site) checkIndex(recorder string) error {
 	for _, c := range store.Cameras() {
 		for ref, err := range store.Fragments(c.Name, 0, math.MaxInt64) {
 			if err != nil {
-				return fmt.Errorf("index of %s: %w", recorder, err)
+				return err
 			}
 			at := place{ref.Segment, ref.At}
 			if got, ok := whole[at]; !ok || got.Hash != ref.Hash {
-				return fmt.Errorf("%s: the index names fragment %s+%d at %d of %s, which is not there", recorder, ref.Epoch, ref.First, ref.At, ref.Segment)
+				return fmt.Errorf("the index names fragment %s+%d at %d of %s, which is not there", ref.Epoch, ref.First, ref.At, ref.Segment)
 			}
 			delete(whole, at)
 			ends[start{c.Name, ref.Epoch, ref.First}] = ref.End
@@ -281,63 +200,30 @@ func (s *Site) checkIndex(recorder string) error {
 		if ends[start{i.Camera, i.Epoch, i.First}] >= i.End {
 			continue
 		}
-		return fmt.Errorf("%s: %d whole fragments are in no index, one at %d of %s", recorder, len(whole), at.at, at.path)
+		return fmt.Errorf("%d whole fragments are in no index, one at %d of %s", len(whole), at.at, at.path)
 	}
-	return nil
+	return s.checkFiles(n, mem, disk)
 }
 
-// convergeTime is how long two copies may take to become one.
-const convergeTime = 60 * time.Second
-
-// converge waits until both copies of every camera have the same fragments.
-func (s *Site) converge() error {
-	var last error
-	for began := time.Now(); time.Since(began) < convergeTime; time.Sleep(2 * time.Second) {
-		if last = s.equalSets(); last == nil {
-			return nil
-		}
+// checkFiles checks that media files are whole to their ends, as a player wants them: what
+// a crash has torn was cut off.
+func (s *Site) checkFiles(n *node, mem vfs.FS, disk int) error {
+	names, err := segments(mem, disk)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("not within %v: %w", convergeTime, last)
-}
-
-func (s *Site) equalSets() error {
-	for i, c := range s.cameras {
-		sets := map[string]int{} // fragment: how many copies have it
-		where := map[string]string{}
-		for _, r := range s.copies(i) {
-			list, err := s.holds(r, c.name)
-			if err != nil {
-				return err
-			}
-			for _, f := range list {
-				k := fmt.Sprintf("%s+%d…%d %x", record.Epoch(f.GetEpoch()), f.GetFirst(), f.GetEnd(), f.GetHash()[:4])
-				sets[k]++
-				where[k] = r
-			}
+	for _, name := range names {
+		if s.seen.isSpoiled(n.name, disk, name) {
+			continue
 		}
-		for k, n := range sets {
-			if n != 2 {
-				return fmt.Errorf("%s: only %s has fragment %s", c.name, where[k], k)
-			}
+		items, err := scan(mem, mem.PathJoin(dataDir(disk), name), false)
+		if err != nil {
+			return err
 		}
-	}
-	return nil
-}
-
-// equalBytes checks that two copies of the same records are the same bytes.
-func equalBytes(camera string, held map[string][]*nodepb.Fragment) error {
-	type key struct {
-		epoch      record.Epoch
-		first, end uint64
-	}
-	hashes := map[key]string{}
-	for r, list := range held {
-		for _, f := range list {
-			k := key{record.Epoch(f.GetEpoch()), f.GetFirst(), f.GetEnd()}
-			if h, ok := hashes[k]; ok && h != string(f.GetHash()) {
-				return fmt.Errorf("%s: fragment %s+%d of %s has another hash than the other copy", camera, k.epoch, k.first, r)
+		for _, it := range items {
+			if it.Kind == media.ItemTail || it.Kind == media.ItemDamage {
+				return fmt.Errorf("%s has %d bytes at %d that are nothing", name, it.Len, it.At)
 			}
-			hashes[k] = string(f.GetHash())
 		}
 	}
 	return nil
@@ -356,6 +242,26 @@ type timeline struct {
 	Unknown []struct{ Start, End time.Time }
 }
 
+// end returns the end of what the timeline tells of: what comes after it is still to be
+// recorded.
+func (t *timeline) end() (end time.Time) {
+	later := func(at time.Time) {
+		if at.After(end) {
+			end = at
+		}
+	}
+	for _, x := range t.Spans {
+		later(x.End)
+	}
+	for _, x := range t.Gaps {
+		later(x.End)
+	}
+	for _, x := range t.Unknown {
+		later(x.End)
+	}
+	return end
+}
+
 // answer is what playback says.
 type answer struct {
 	code   int
@@ -364,31 +270,38 @@ type answer struct {
 	body   []byte
 }
 
-// get asks playback.
-func (s *Site) get(path string, q url.Values, limit time.Duration) (answer, error) {
-	dial := s.net.dialer(checkerHost)
+// request asks playback from a host. The answer's body is the caller's to read and close.
+func (s *Site) request(ctx context.Context, from, method, path string, q url.Values, body io.Reader) (*http.Response, error) {
+	dial := s.net.dialer(from)
 	tr := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, playbackHost) },
 	}
-	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+playbackHost+path+"?"+q.Encode(), body)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return (&http.Client{Transport: tr}).Do(req)
+}
+
+// ask asks playback and reads the answer.
+func (s *Site) ask(method, path string, q url.Values, body io.Reader, limit time.Duration) (answer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+playbackHost+path+"?"+q.Encode(), nil)
-	if err != nil {
-		return answer{}, err
-	}
-	resp, err := (&http.Client{Transport: tr}).Do(req)
+	resp, err := s.request(ctx, checkerHost, method, path, q, body)
 	if err != nil {
 		return answer{}, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	return answer{resp.StatusCode, resp.Status, resp.Header, body}, err
+	b, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, resp.Status, resp.Header, b}, err
 }
 
 func (s *Site) timeline(camera string, from, to time.Time) (*timeline, error) {
-	got, err := s.get("/v1/cameras/"+camera+"/timeline", rangeOf(from, to), 20*time.Second)
+	got, err := s.ask(http.MethodGet, "/v1/cameras/"+camera+"/timeline", rangeOf(from, to), nil, 20*time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -403,52 +316,143 @@ func rangeOf(from, to time.Time) url.Values {
 	return url.Values{"start": {from.UTC().Format(time.RFC3339Nano)}, "end": {to.UTC().Format(time.RFC3339Nano)}}
 }
 
+// errUnknown: somebody who did not answer may have more than what came.
+var errUnknown = errors.New("a recorder did not answer")
+
 // export reads a recording.
 func (s *Site) export(c *camera, from, to time.Time) ([]ledger.AccessUnit, error) {
-	got, err := s.get("/v1/cameras/"+c.name+"/recording.mp4", rangeOf(from, to), time.Minute)
+	got, err := s.ask(http.MethodGet, "/v1/cameras/"+c.name+"/recording.mp4", rangeOf(from, to), nil, time.Minute)
 	if err != nil {
 		return nil, fmt.Errorf("export of %s: %w", c.name, err)
 	}
 	switch got.code {
 	case http.StatusOK:
+		if u := got.header.Get("Duet-Unknown"); u != "" {
+			return nil, fmt.Errorf("export of %s: %w: %s", c.name, errUnknown, u)
+		}
+		return unitsOf(c, got.header, got.body)
 	case http.StatusNotFound:
 		return nil, nil
-	default:
-		return nil, fmt.Errorf("export of %s: %s: %s", c.name, got.status, got.body)
 	}
-	start, err := time.Parse(time.RFC3339Nano, got.header.Get("Duet-Start"))
+	return nil, fmt.Errorf("export of %s: %s: %s", c.name, got.status, got.body)
+}
+
+func unitsOf(c *camera, h http.Header, body []byte) ([]ledger.AccessUnit, error) {
+	start, err := time.Parse(time.RFC3339Nano, h.Get("Duet-Start"))
 	if err != nil {
 		return nil, fmt.Errorf("export of %s: %w", c.name, err)
 	}
-	return ledger.FromMP4(bytes.NewReader(got.body), &c.book.Header, start.UnixNano())
+	return ledger.FromMP4(bytes.NewReader(body), &c.book.Header, start.UnixNano())
 }
 
-// checkPlayback compares what playback gives, and what it says is missing, with what the
-// camera sent.
-func (s *Site) checkPlayback(c *camera) error {
-	book := c.ledger()
-	entries := book.Entries[0]
-	if len(entries) == 0 {
-		return nil
-	}
-	from, to := s.start, time.Unix(0, entries[len(entries)-1].AtNS).Add(frameEvery)
-	t, err := s.timeline(c.name, from, to)
-	if err != nil {
-		return err
-	}
-	if len(t.Unknown) > 0 {
-		return fmt.Errorf("%s: the timeline has %d unknown stretches, although every recorder is there", c.name, len(t.Unknown))
-	}
-	units, err := s.export(c, from, to)
-	if err != nil {
-		return err
-	}
+// compare compares what playback gave of a range, and what it said that is missing, with
+// what the camera sent.
+func (s *Site) compare(c *camera, t *timeline, units []ledger.AccessUnit, from, to time.Time) error {
 	o := ledger.Options{FromNS: from.UnixNano(), ToNS: to.UnixNano(), Tolerance: frameEvery / 3}
 	for _, g := range t.Gaps {
 		o.Gaps = append(o.Gaps, ledger.Gap{StartNS: g.Start.UnixNano(), EndNS: g.End.UnixNano(), Cause: g.Cause})
 	}
-	if err := ledger.Check(book, units, o).Err(); err != nil {
-		return fmt.Errorf("%s: merged playback: %w", c.name, err)
+	for _, g := range t.Unknown {
+		o.Gaps = append(o.Gaps, ledger.Gap{StartNS: g.Start.UnixNano(), EndNS: g.End.UnixNano()})
+	}
+	r := ledger.Check(c.ledger(), units, o)
+	if len(t.Unknown) > 0 { // who did not answer may have had nothing to say
+		r.Faults = slices.DeleteFunc(r.Faults, func(f ledger.Fault) bool { return f.Kind == ledger.Phantom })
+	}
+	if err := r.Err(); err != nil {
+		return gapsAreReal.broken("%s: merged playback: %w", c.name, err)
+	}
+	return nil
+}
+
+// checkPlayback compares what playback gives with what the camera sent.
+func (s *Site) checkPlayback(c *camera) error {
+	entries := c.ledger().Entries[0]
+	if len(entries) == 0 {
+		return nil
+	}
+	from, to := s.start, time.Unix(0, entries[len(entries)-1].AtNS).Add(frameEvery)
+	var err error
+	for range 3 { // retention may delete between two questions
+		var t *timeline
+		if t, err = s.timeline(c.name, from, to); err != nil {
+			return err
+		}
+		if len(t.Unknown) > 0 {
+			return gapsAreReal.broken("%s: the timeline has %d unknown stretches, although every recorder is there", c.name, len(t.Unknown))
+		}
+		var units []ledger.AccessUnit
+		if units, err = s.export(c, from, to); err != nil {
+			return ackedIsPlayed.broken("%w", err)
+		}
+		if err = s.compare(c, t, units, from, to); err == nil || s.opts.Quota == 0 && s.opts.Age == 0 {
+			return err
+		}
+	}
+	return err
+}
+
+// look checks what playback says in the middle of a story: it says of nothing that nobody
+// has it which a recorder that runs has, and what it gives is what the camera sent.
+func (s *Site) look(camera string) error {
+	c := s.camera(camera)
+	if c == nil {
+		return fmt.Errorf("there is no camera %s", camera)
+	}
+	i := slices.Index(s.cameras, c)
+	if s.nodes[playbackHost].running() == nil {
+		return nil
+	}
+	held := func() map[fragmentKey]*nodepb.Fragment {
+		out := map[fragmentKey]*nodepb.Fragment{}
+		for _, r := range s.copies(i) {
+			if s.nodes[r].running() == nil {
+				continue
+			}
+			if list, err := s.holds(r, camera); err == nil {
+				for _, f := range list {
+					out[keyOf(f)] = f
+				}
+			}
+		}
+		return out
+	}
+	before := held()
+	from, to := s.start, time.Now().Add(-behindMost)
+	if !to.After(from) {
+		return nil
+	}
+	t, err := s.timeline(camera, from, to)
+	if err != nil {
+		return nil //nolint:nilerr // nobody may be there to answer; at the end somebody is
+	}
+	units, err := s.export(c, from, to)
+	if err != nil {
+		return nil //nolint:nilerr // likewise
+	}
+	after := held()
+	for k, f := range before {
+		start, end := time.Unix(0, f.GetStartNs()), time.Unix(0, f.GetEndNs())
+		if after[k] == nil {
+			continue
+		}
+		for _, g := range t.Gaps {
+			if min(g.End.Sub(start), end.Sub(g.Start)) > time.Millisecond {
+				return gapsAreReal.broken("%s: playback says that nobody has %s … %s (%s), and somebody holds %s … %s", camera,
+					s.seconds(g.Start), s.seconds(g.End), g.Cause, s.seconds(start), s.seconds(end))
+			}
+		}
+	}
+	if len(after) < len(before) { // retention deletes
+		return nil
+	}
+	if err := s.compare(c, t, units, from, t.end()); err != nil {
+		// A recorder may have come back, or have been repaired, between two questions.
+		t, err2 := s.timeline(camera, from, to)
+		units, err3 := s.export(c, from, to)
+		if err2 == nil && err3 == nil {
+			return s.compare(c, t, units, from, t.end())
+		}
 	}
 	return nil
 }

@@ -1,14 +1,13 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/duet-video/duet/internal/media"
 )
 
 // Do does what a line of a script says and returns what there is to see, if anything.
@@ -19,30 +18,44 @@ import (
 //	stop r1                         as an operator does, waiting for it
 //	start r1
 //	crash r1 survive=50 tear        power cut; survive: percent of what was not synced
-//	crash r1 op=17 survive=0        at the 17th operation from now that changes the disk
-//	errorat r1 op=fsync n=3 times=2 the 3rd call from now fails, and the one after it
-//	full r1 [all] · room r1         the disk has no room for media, or for nothing; and again
-//	corrupt r1                      one bit in some segment
-//	forget r1                       the index is gone (the recorder must be down)
+//	crash r1 op=17 survive=0        at the 17th operation from now that changes a disk
+//	crash r1 op=2 kind=remove       at the 2nd of a kind
+//	freeze r1 · thaw r1             its process hangs: nothing comes from it or goes to it
+//	errorat r1 op=fsync n=3 times=2 the 3rd call from now fails, and the one after it; on=media:
+//	                                of those on media files
+//	full r1 [all] · room r1         disks have no room for media, or for nothing; and again
+//	die r1/2                        every operation of the 2nd disk fails from now on
+//	unmount r1/2 · mount r1/2       the 2nd disk is not there; and again
+//	wipe r1/2                       an empty disk takes its place (the recorder must be down)
+//	damage r1 how=bit               one bit in some segment flips; how=cut, gone: cut off, gone
+//	forget r1                       the indexes are gone (the recorder must be down)
 //	partition p1 r1 [oneway]        bytes wait, in both directions or in the first
 //	slow p1 r1 200ms                bytes take so long
 //	cut p1 r1                       connections are reset
 //	heal p1 r1                      the path is good again
 //	cable gate out · in             of a camera
 //	step r1 -1h                     of the wall clock
+//	lock gate 20s 5s                places a lock on what was sent 20 s … 5 s ago
+//	release 1                       the first lock that was placed
+//	watch gate                      somebody reads live from now on
+//	export gate                     somebody reads all that there is, slowly
+//	look gate                       what playback says now must be right
 //	heal                            everything is good again, everybody runs
-//	settle                          cameras end, copies come to rest
+//	settle [soon]                   cameras end, copies come to rest; soon: not at a round time
 //	check                           what must hold
 //	timeline gate [brief]           merged, in seconds since the start, or without times
 //	copies gate                     what each recorder holds
+//
+// Where a disk can be named, r1 means all of r1.
 func (s *Site) Do(line string) (string, error) {
 	f := strings.Fields(line)
 	if len(f) == 0 {
 		return "", nil
 	}
+	s.seen.note(f)
 	args, opts := f[1:], map[string]string{}
 	for i, a := range args {
-		if k, v, ok := strings.Cut(a, "="); ok || slices.Contains([]string{"tear", "oneway", "brief", "all"}, a) {
+		if k, v, ok := strings.Cut(a, "="); ok || slices.Contains([]string{"tear", "oneway", "brief", "all", "soon"}, a) {
 			opts[k] = v
 			for _, rest := range args[i+1:] {
 				k, v, _ := strings.Cut(rest, "=")
@@ -100,7 +113,7 @@ var commands = map[string]command{
 	"crash": {1, 1, quietly(func(s *Site, a []string, o map[string]string) error {
 		_, tear := o["tear"]
 		if n := number(o, "op", 0); n > 0 {
-			return s.CrashIn(a[0], n, number(o, "survive", 0), tear)
+			return s.CrashIn(a[0], crashPoint{n: n, kind: o["kind"], survive: number(o, "survive", 0), tear: tear})
 		}
 		return s.Crash(a[0], number(o, "survive", 0), tear)
 	})},
@@ -109,19 +122,49 @@ var commands = map[string]command{
 		if o["err"] == "nospace" {
 			err = syscall.ENOSPC
 		}
-		return s.onDisk(a[0], func(m *mount) {
-			m.arm(&fault{kind: o["op"], n: number(o, "n", 1), times: number(o, "times", 1), err: err})
-		})
+		n := s.nodes[a[0]]
+		if n == nil || n.disks == nil {
+			return fmt.Errorf("%s has no disk", a[0])
+		}
+		if p := n.running(); p != nil {
+			p.mount.arm(&fault{kind: o["op"], n: number(o, "n", 1), times: number(o, "times", 1), media: o["on"] == "media", err: err})
+		}
+		return nil
 	})},
 	"full": {1, 1, quietly(func(s *Site, a []string, o map[string]string) error {
 		_, all := o["all"]
-		return s.onDisk(a[0], func(m *mount) { m.setFull(true, all) })
+		return s.onDisks(a[0], func(c *condition) { c.full, c.fullAll = true, all })
 	})},
 	"room": {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error {
-		return s.onDisk(a[0], func(m *mount) { m.setFull(false, false) })
+		return s.onDisks(a[0], func(c *condition) { c.full = false })
 	})},
-	"corrupt": {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.corrupt(a[0]) })},
-	"forget":  {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.forget(a[0]) })},
+	"unmount": {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error {
+		return s.onDisks(a[0], func(c *condition) { c.gone = true })
+	})},
+	"mount": {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error {
+		return s.onDisks(a[0], func(c *condition) { c.gone = false })
+	})},
+	"die":    {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.killDisk(a[0]) })},
+	"wipe":   {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.wipe(a[0]) })},
+	"damage": {1, 1, quietly(func(s *Site, a []string, o map[string]string) error { return s.damage(a[0], o["how"]) })},
+	"forget": {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.forget(a[0]) })},
+	"freeze": {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.freeze(a[0], true) })},
+	"thaw":   {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.freeze(a[0], false) })},
+	"lock": {3, 3, func(s *Site, a []string, _ map[string]string) (string, error) {
+		from, err := time.ParseDuration(a[1])
+		to, err2 := time.ParseDuration(a[2])
+		if err := errors.Join(err, err2); err != nil {
+			return "", err
+		}
+		return s.lock(a[0], from, to)
+	}},
+	"release": {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error {
+		n, err := strconv.Atoi(a[0])
+		return errors.Join(err, s.release(n))
+	})},
+	"watch":  {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.watch(a[0]) })},
+	"export": {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.exportSlowly(a[0]) })},
+	"look":   {1, 1, quietly(func(s *Site, a []string, _ map[string]string) error { return s.look(a[0]) })},
 	"partition": {2, 2, quietly(func(s *Site, a []string, o map[string]string) error {
 		s.net.block(a[0], a[1], true)
 		if _, one := o["oneway"]; !one {
@@ -161,86 +204,16 @@ var commands = map[string]command{
 		}
 		return nil
 	})},
-	"settle": {0, 0, quietly(func(s *Site, _ []string, _ map[string]string) error { return s.Settle() })},
-	"check":  {0, 0, quietly(func(s *Site, _ []string, _ map[string]string) error { return s.Check() })},
+	"settle": {0, 0, quietly(func(s *Site, _ []string, o map[string]string) error {
+		_, soon := o["soon"]
+		return s.Settle(!soon)
+	})},
+	"check": {0, 0, quietly(func(s *Site, _ []string, _ map[string]string) error { return s.Check() })},
 	"timeline": {1, 1, func(s *Site, a []string, o map[string]string) (string, error) {
 		_, brief := o["brief"]
 		return s.showTimeline(a[0], brief)
 	}},
 	"copies": {1, 1, func(s *Site, a []string, _ map[string]string) (string, error) { return s.showCopies(a[0]) }},
-}
-
-func (s *Site) onDisk(name string, do func(*mount)) error {
-	n := s.nodes[name]
-	if n == nil || n.disk == nil {
-		return fmt.Errorf("%s has no disk", name)
-	}
-	if p := n.running(); p != nil {
-		do(p.mount)
-	}
-	return nil
-}
-
-// corrupt flips a bit in a media file of a recorder, of which every fragment is held by
-// the other recorder of the camera too; where there is no such file, it does nothing.
-func (s *Site) corrupt(name string) error {
-	n := s.nodes[name]
-	if n == nil || n.disk == nil {
-		return fmt.Errorf("%s has no disk", name)
-	}
-	var candidates []string
-	for i, c := range s.cameras {
-		copies := s.copies(i)
-		at := slices.Index(copies, name)
-		if at < 0 {
-			continue
-		}
-		here, err := wholeFragments(n.disk.memory())
-		if err != nil {
-			return err
-		}
-		there, err := wholeFragments(s.nodes[copies[1-at]].disk.memory())
-		if err != nil {
-			return err
-		}
-		hashes := map[media.Hash]bool{}
-		for _, i := range there {
-			hashes[i.Hash] = true
-		}
-		files := map[string]bool{}
-		for p, i := range here {
-			if strings.HasPrefix(p.path, c.name+"/") {
-				shared, seen := files[p.path]
-				files[p.path] = hashes[i.Hash] && (shared || !seen)
-			}
-		}
-		for f, shared := range files {
-			if shared {
-				candidates = append(candidates, f)
-			}
-		}
-	}
-	if len(candidates) == 0 {
-		return nil
-	}
-	slices.Sort(candidates)
-	s.seen.mu.Lock()
-	s.seen.damaged[name] = true
-	s.seen.mu.Unlock()
-	return flip(n.disk.memory(), candidates[s.rand.IntN(len(candidates))], s.rand)
-}
-
-// forget removes the index of a recorder that is down.
-func (s *Site) forget(name string) error {
-	n := s.nodes[name]
-	if n == nil || n.disk == nil {
-		return fmt.Errorf("%s has no disk", name)
-	}
-	if n.running() != nil {
-		return fmt.Errorf("%s runs", name)
-	}
-	mem := n.disk.memory()
-	return mem.RemoveAll(mem.PathJoin(dataDir, ".duet", "index"))
 }
 
 // seconds writes a time as those since the start, to a tenth.

@@ -14,71 +14,142 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
-// dataDir is where every recorder keeps its data, on a disk of its own.
-const dataDir = "/disk/data"
+// A machine's disks are directories of one file system in memory, so that a power cut
+// takes them all. What breaks breaks one by one.
 
-// disk is a recorder's disk. A process mounts it; when the process dies, what it had
-// mounted is a ghost, and the disk goes on as a clone of what survived.
-type disk struct {
-	mu   sync.Mutex
-	rand *rand.Rand
-	mem  *vfs.MemFS
-	now  *mount
+// root is where the n-th disk of a machine is mounted, dataDir the data directory there.
+func root(n int) string    { return fmt.Sprintf("/disk%d", n+1) }
+func dataDir(n int) string { return root(n) + "/data" }
+
+// diskOf returns which disk a file is on; -1: none.
+func diskOf(path string) int {
+	rest, ok := strings.CutPrefix(path, "/disk")
+	if !ok || rest == "" {
+		return -1
+	}
+	return int(rest[0]-'0') - 1
 }
 
-func newDisk(r *rand.Rand) (*disk, error) {
-	mem := vfs.NewCrashableMem()
-	if err := mem.MkdirAll(dataDir, 0o755); err != nil {
-		return nil, err
-	}
-	for _, dir := range []string{"/", "/disk", dataDir} {
-		f, err := mem.OpenDir(dir)
-		if err == nil {
-			err = errors.Join(f.Sync(), f.Close())
-		}
-		if err != nil {
+// disks are those of a recorder. A process mounts them; when the process dies, what it
+// had mounted is a ghost's, and the disks go on as a clone of what survived.
+type disks struct {
+	rand *rand.Rand
+	hear hearing
+
+	mu     sync.Mutex
+	mem    *vfs.MemFS
+	broken []condition
+}
+
+// condition is what is wrong with one disk.
+type condition struct {
+	full, fullAll bool // it has no room for media, or for nothing
+	gone          bool // unmounted: its names are not there, open files go on
+	dead          bool // every operation fails
+}
+
+// hearing is told what happens on disks. It is called without locks.
+type hearing struct {
+	// removing: a media file is about to be removed.
+	removing func(m *mount, disk int, path string)
+	// failed: an operation was made to fail.
+	failed func(m *mount)
+}
+
+func newDisks(r *rand.Rand, n int, h hearing) (*disks, error) {
+	d := &disks{rand: r, hear: h, mem: vfs.NewCrashableMem(), broken: make([]condition, n)}
+	for i := range n {
+		if err := begin(d.mem, i); err != nil {
 			return nil, err
 		}
 	}
-	return &disk{rand: r, mem: mem}, nil
+	return d, nil
 }
 
-// memory returns what the disk is now.
-func (d *disk) memory() *vfs.MemFS {
+// begin makes an empty disk.
+func begin(mem *vfs.MemFS, n int) error {
+	if err := mem.MkdirAll(dataDir(n), 0o755); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(mem, "/"), syncDir(mem, root(n)), syncDir(mem, dataDir(n)))
+}
+
+// memory returns what the disks are now.
+func (d *disks) memory() *vfs.MemFS {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.mem
 }
 
-// mount is what one process sees of a disk.
+// copied returns what the disks hold now, to look at.
+func (d *disks) copied() *vfs.MemFS {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return clone(d.mem, d.rand, 100, len(d.broken))
+}
+
+// set changes what is wrong with a disk.
+func (d *disks) set(n int, f func(*condition)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f(&d.broken[n])
+}
+
+// condition returns what is wrong with a disk.
+func (d *disks) condition(n int) condition {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.broken[n]
+}
+
+// heal makes all disks good.
+func (d *disks) heal() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.broken)
+}
+
+// mount is what one process sees of its machine's disks.
 type mount struct {
-	disk    *disk
+	disks   *disks
 	mem     *vfs.MemFS
 	fs      vfs.FS
-	crashed func() // called once, when crash point is reached, after the disk was cloned
+	crashed func() // called once, when the crash point is reached, after the disks were cloned
 
-	mu      sync.Mutex
-	dead    bool
-	hurt    bool
-	full    bool
-	fullAll bool // for the index too
-	faults  []*fault
-	calls   map[string]int
-	ops     int // that change the disk
-	crashAt int // ops at which power fails; 0: not
-	before  func()
-	survive int    // percent of what was not synced that survives it
-	tear    bool   // the write before is torn
-	torn    string // the file that was written last, and its size before
-	tornAt  int64
+	mu     sync.Mutex
+	dead   bool
+	hurt   bool
+	faults []*fault
+	crash  crashPoint
+	torn   string // the file that was written last, and its size before
+	tornAt int64
+	// synced is how much of each media file a sync was asked for. dropped are those parts
+	// of which the sync failed: the cache shows them, the disk never gets them, whatever a
+	// later sync says.
+	synced  map[string]int64
+	dropped map[string][]span
 }
+
+// span is a part of a file.
+type span struct{ from, to int64 }
 
 // fault makes the n-th call from now of a kind of operation fail, and times-1 after it.
 type fault struct {
 	kind  string
 	n     int
 	times int
+	media bool // of media files only
 	err   error
+}
+
+// crashPoint is when power fails: at the n-th operation from now that changes the disk,
+// of a kind if that is not empty.
+type crashPoint struct {
+	n       int // 0: it does not
+	kind    string
+	survive int  // percent of what was not synced that survives it
+	tear    bool // the write before is torn
+	before  func()
 }
 
 // The kinds of operation that can be made to fail.
@@ -88,15 +159,21 @@ var kinds = map[errorfs.OpKind]string{
 	errorfs.OpMkdirAll: "mkdir", errorfs.OpFileRead: "read", errorfs.OpFileReadAt: "read",
 	errorfs.OpFileWrite: "write", errorfs.OpFileWriteAt: "write", errorfs.OpFileSync: "fsync",
 	errorfs.OpFileSyncData: "fsync", errorfs.OpFileSyncTo: "fsync", errorfs.OpFilePreallocate: "write",
-	errorfs.OpList: "list", errorfs.OpStat: "stat", errorfs.OpOpenDir: "open",
+	errorfs.OpList: "list", errorfs.OpStat: "stat", errorfs.OpOpenDir: "open", errorfs.OpLock: "lock",
 }
 
-func (d *disk) mount(crashed func()) *mount {
+// named are the operations that find a file by its name.
+var named = map[errorfs.OpKind]bool{
+	errorfs.OpCreate: true, errorfs.OpLink: true, errorfs.OpOpen: true, errorfs.OpRemove: true, errorfs.OpRemoveAll: true,
+	errorfs.OpRename: true, errorfs.OpReuseForWrite: true, errorfs.OpMkdirAll: true, errorfs.OpList: true,
+	errorfs.OpStat: true, errorfs.OpOpenDir: true, errorfs.OpLock: true,
+}
+
+func (d *disks) mount(crashed func()) *mount {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	m := &mount{disk: d, mem: d.mem, crashed: crashed, calls: map[string]int{}}
+	m := &mount{disks: d, mem: d.mem, crashed: crashed, synced: map[string]int64{}, dropped: map[string][]span{}}
 	m.fs = unsupported{errorfs.Wrap(d.mem, errorfs.InjectorFunc(m.inject))}
-	d.now = m
 	return m
 }
 
@@ -112,17 +189,16 @@ func (m *mount) inject(op errorfs.Op) error {
 		m.mu.Unlock()
 		return nil // a ghost's: it changes nothing that anybody sees
 	}
-	write := op.Kind.ReadOrWrite() == errorfs.OpIsWrite && kind != ""
-	if write {
-		m.ops++
-		if m.crashAt > 0 && m.ops >= m.crashAt {
-			m.crashAt = 0
-			before, crashed := m.before, m.crashed
-			m.mu.Unlock()
-			before()
-			m.die(m.survive, m.tear)
-			crashed()
-			return nil
+	if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && kind != "" {
+		if m.crash.n > 0 && (m.crash.kind == "" || m.crash.kind == kind) {
+			if m.crash.n--; m.crash.n == 0 {
+				at, crashed := m.crash, m.crashed
+				m.mu.Unlock()
+				at.before()
+				m.die(at.survive, at.tear, true)
+				crashed()
+				return nil
+			}
 		}
 		m.torn = ""
 		if kind == "write" && op.Kind != errorfs.OpFilePreallocate {
@@ -132,18 +208,65 @@ func (m *mount) inject(op errorfs.Op) error {
 			}
 		}
 	}
-	defer m.mu.Unlock()
-	m.calls[kind]++
+	err := m.failure(op, kind)
+	m.hurt = m.hurt || err != nil
+	if name := strings.TrimSuffix(op.Path, ".tmp"); strings.HasSuffix(name, ".mp4") {
+		m.media(op, name, kind, err)
+	}
+	m.mu.Unlock()
+	switch {
+	case err != nil:
+		m.disks.hear.failed(m)
+	case op.Kind == errorfs.OpRemove && strings.HasSuffix(op.Path, ".mp4"):
+		m.disks.hear.removing(m, diskOf(op.Path), op.Path)
+	}
+	return err
+}
+
+// media follows what becomes of a media file. With mu held.
+func (m *mount) media(op errorfs.Op, name, kind string, err error) {
+	switch kind {
+	case "fsync":
+		info, stat := m.mem.Stat(name)
+		if stat != nil {
+			return
+		}
+		if err != nil {
+			m.dropped[name] = append(m.dropped[name], span{m.synced[name], info.Size()})
+		}
+		m.synced[name] = info.Size()
+	case "write": // what is written anew is not what was dropped
+		m.synced[name] = min(m.synced[name], op.Offset)
+		list := m.dropped[name]
+		for i := range list {
+			list[i].to = min(list[i].to, max(op.Offset, list[i].from))
+		}
+	case "create", "remove", "rename":
+		delete(m.synced, name)
+		delete(m.dropped, name)
+	}
+}
+
+// failure says how an operation fails, if it does. With mu held.
+func (m *mount) failure(op errorfs.Op, kind string) error {
+	n := diskOf(op.Path)
+	var b condition
+	if n >= 0 && n < len(m.disks.broken) {
+		b = m.disks.condition(n)
+	}
+	switch {
+	case b.dead && kind != "":
+		return syscall.EIO
+	case b.gone && named[op.Kind]:
+		return &fs.PathError{Op: kind, Path: op.Path, Err: syscall.ENOENT}
 	// The recorder leaves room for its index on a disk that fills up.
-	if m.full && (kind == "write" || kind == "create" || kind == "mkdir") && (m.fullAll || !strings.Contains(op.Path, "/.duet/")) {
-		m.hurt = true
+	case b.full && (kind == "write" || kind == "create" || kind == "mkdir") && (b.fullAll || !strings.Contains(op.Path, "/.duet/")):
 		return syscall.ENOSPC
 	}
 	for _, f := range m.faults {
-		if f.kind == kind && f.times > 0 {
+		if f.kind == kind && f.times > 0 && (!f.media || strings.HasSuffix(op.Path, ".mp4")) {
 			if f.n--; f.n <= 0 {
 				f.times--
-				m.hurt = true
 				return f.err
 			}
 		}
@@ -152,27 +275,47 @@ func (m *mount) inject(op errorfs.Op) error {
 }
 
 // die turns the mount into a ghost's. survive is the percentage of what was not synced
-// that is there afterwards: 100 is what a killed process leaves.
-func (m *mount) die(survive int, tear bool) {
-	d := m.disk
-	d.mu.Lock()
-	defer d.mu.Unlock()
+// that is there afterwards: 100 is what a killed process leaves. With power it is the
+// machine that dies, and its cache.
+func (m *mount) die(survive int, tear, power bool) {
+	d := m.disks
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if m.dead {
 		return
 	}
 	m.dead = true
-	d.mem = clone(m.mem, d.rand, survive)
+	d.mem = clone(m.mem, d.rand, survive, len(d.broken))
+	for name, list := range m.dropped {
+		for _, x := range list {
+			if power && x.from < x.to {
+				blank(d.mem, name, x)
+			}
+		}
+	}
 	if tear && m.torn != "" {
 		cutTail(d.mem, m.torn, m.tornAt, d.rand)
 	}
 }
 
-func clone(mem *vfs.MemFS, r *rand.Rand, survive int) *vfs.MemFS {
+func clone(mem *vfs.MemFS, r *rand.Rand, survive, n int) *vfs.MemFS {
 	c := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: survive, RNG: r})
-	_ = c.MkdirAll(dataDir, 0o755) // it was made and synced before anything else
+	for i := range n {
+		_ = c.MkdirAll(dataDir(i), 0o755) // it was made and synced before anything else
+	}
 	return c
+}
+
+// blank puts zeros in the place of a part of a file.
+func blank(mem *vfs.MemFS, name string, x span) {
+	b, err := readAll(mem, name)
+	if err != nil || int64(len(b)) <= x.from {
+		return
+	}
+	clear(b[x.from:min(x.to, int64(len(b)))])
+	_ = rewrite(mem, name, b)
 }
 
 // cutTail leaves a part of what follows from in a file.
@@ -218,10 +361,11 @@ func readAll(fsys vfs.FS, name string) ([]byte, error) {
 	return b, nil
 }
 
-// segments returns the names of the media files on a disk, sorted as List sorts.
-func segments(fsys vfs.FS) ([]string, error) {
+// segments returns the names of the media files on a disk below its data directory,
+// sorted as List sorts.
+func segments(fsys vfs.FS, disk int) ([]string, error) {
 	var out []string
-	cameras, err := fsys.List(dataDir)
+	cameras, err := fsys.List(dataDir(disk))
 	if err != nil {
 		return nil, ignoreMissing(err)
 	}
@@ -229,12 +373,12 @@ func segments(fsys vfs.FS) ([]string, error) {
 		if strings.HasPrefix(c, ".") {
 			continue
 		}
-		days, err := fsys.List(fsys.PathJoin(dataDir, c))
+		days, err := fsys.List(fsys.PathJoin(dataDir(disk), c))
 		if err != nil {
 			continue // a file
 		}
 		for _, d := range days {
-			names, err := fsys.List(fsys.PathJoin(dataDir, c, d))
+			names, err := fsys.List(fsys.PathJoin(dataDir(disk), c, d))
 			if err != nil {
 				continue
 			}
@@ -255,20 +399,14 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// arm adds faults to the mount.
+// arm adds a fault to the mount.
 func (m *mount) arm(f *fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.faults = append(m.faults, f)
 }
 
-func (m *mount) setFull(yes, all bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.full, m.fullAll = yes, all
-}
-
-// touched reports whether an operation was made to fail, or the disk is a ghost's.
+// touched reports whether an operation was made to fail, or the mount is a ghost's.
 func (m *mount) touched() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -278,31 +416,38 @@ func (m *mount) touched() bool {
 func (m *mount) heal() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.full, m.faults, m.crashAt = false, nil, 0
+	m.faults, m.crash = nil, crashPoint{}
 }
 
-// crashIn lets power fail at the n-th operation from now that changes the disk. before is
-// called right before, when nothing of that moment is lost yet.
-func (m *mount) crashIn(n, survive int, tear bool, before func()) {
+// crashIn lets power fail at a point. Its before is called right before, when nothing of
+// that moment is lost yet.
+func (m *mount) crashIn(at crashPoint) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.crashAt, m.survive, m.tear, m.before = m.ops+n, survive, tear, before
+	m.crash = at
 }
 
-// flip damages one byte in the middle of a media file.
-func flip(mem vfs.FS, name string, r *rand.Rand) error {
-	b, err := readAll(mem, mem.PathJoin(dataDir, name))
+// spoil damages a media file of a disk: one bit of it flips (bit), what follows from some
+// place is cut off (cut), or it is gone.
+func spoil(mem vfs.FS, name, how string, r *rand.Rand) error {
+	b, err := readAll(mem, name)
 	if err != nil {
 		return err
 	}
 	if len(b) == 0 {
 		return fmt.Errorf("segment %s is empty", name)
 	}
-	f, err := mem.OpenReadWrite(mem.PathJoin(dataDir, name), vfs.WriteCategoryUnspecified)
+	at := r.IntN(len(b))
+	switch how {
+	case "gone":
+		return errors.Join(mem.Remove(name), syncDir(mem, mem.PathDir(name)))
+	case "cut":
+		return rewrite(mem, name, b[:at])
+	}
+	f, err := mem.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
-	at := r.IntN(len(b))
 	_, err = f.WriteAt([]byte{b[at] ^ 0x10}, int64(at))
 	return errors.Join(err, f.Sync(), f.Close())
 }

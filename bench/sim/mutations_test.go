@@ -16,22 +16,62 @@ import (
 
 var mutations = flag.Bool("sim.mutations", false, "break the program by hand and see that the seeds find it (minutes)")
 
-type mutation struct{ name, file, old, new string }
+// mutation is a mistake: changes that are made together.
+type mutation struct {
+	name    string
+	changes []change
+}
+
+type change struct{ file, old, new string }
 
 func readMutations(t *testing.T) []mutation {
 	b, err := os.ReadFile("testdata/mutations.txt")
 	require.NoError(t, err)
 	var out []mutation
 	for _, part := range strings.Split("\n"+string(b), "\n== ")[1:] {
-		head, rest, ok := strings.Cut(part, "\n--\n")
+		name, rest, ok := strings.Cut(part, "\n")
 		require.True(t, ok, part)
-		name, file, ok := strings.Cut(head, "\n")
-		require.True(t, ok, part)
-		before, after, ok := strings.Cut(rest, "\n++\n")
-		require.True(t, ok, part)
-		out = append(out, mutation{name, file, before, strings.TrimRight(after, "\n")})
+		m := mutation{name: name}
+		for _, text := range strings.Split(rest, "\n&&\n") {
+			file, text, ok := strings.Cut(text, "\n--\n")
+			require.True(t, ok, part)
+			before, after, ok := strings.Cut(text, "\n++\n")
+			require.True(t, ok, part)
+			m.changes = append(m.changes, change{file, before, strings.TrimRight(after, "\n")})
+		}
+		out = append(out, m)
 	}
 	return out
+}
+
+// overlay writes the changed files, and what tells go of them, and returns its name.
+func (m mutation) overlay(t *testing.T) string {
+	replaced := map[string]string{}
+	for i, c := range m.changes {
+		path, err := filepath.Abs(filepath.Join("..", "..", c.file))
+		require.NoError(t, err)
+		from := path
+		if replaced[path] != "" { // the second change of a file
+			from = replaced[path]
+		}
+		b, err := os.ReadFile(from)
+		require.NoError(t, err)
+		require.Equal(t, 1, strings.Count(string(b), c.old), "%s: %s was changed: adapt the mutation", m.name, c.file)
+		replaced[path] = filepath.Join(t.TempDir(), fmt.Sprintf("changed%d.go", i))
+		require.NoError(t, os.WriteFile(replaced[path], []byte(strings.Replace(string(b), c.old, c.new, 1)), 0o600))
+	}
+	b, err := json.Marshal(map[string]any{"Replace": replaced})
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "overlay.json")
+	require.NoError(t, os.WriteFile(file, b, 0o600))
+	return file
+}
+
+// The mistakes are those of the program as it is: a change of the program changes them.
+func TestMutationsFitTheProgram(t *testing.T) {
+	for _, m := range readMutations(t) {
+		m.overlay(t)
+	}
 }
 
 func TestMutationsAreFound(t *testing.T) {
@@ -41,17 +81,7 @@ func TestMutationsAreFound(t *testing.T) {
 	failed := regexp.MustCompile(`seed (\d+) \(make sim`)
 	for _, m := range readMutations(t) {
 		t.Run(m.name, func(t *testing.T) {
-			path, err := filepath.Abs(filepath.Join("..", "..", m.file))
-			require.NoError(t, err)
-			b, err := os.ReadFile(path)
-			require.NoError(t, err)
-			require.Equal(t, 1, strings.Count(string(b), m.old), "%s was changed: adapt the mutation", m.file)
-			changed := filepath.Join(t.TempDir(), "changed.go")
-			require.NoError(t, os.WriteFile(changed, []byte(strings.Replace(string(b), m.old, m.new, 1)), 0o600))
-			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{path: changed}})
-			require.NoError(t, err)
-			file := filepath.Join(t.TempDir(), "overlay.json")
-			require.NoError(t, os.WriteFile(file, overlay, 0o600))
+			file := m.overlay(t)
 			cmd := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-count=1", "-overlay", file, ".",
 				"-run", "^TestSeeds$", "-sim.until", "-sim.seeds", "600", "-timeout", "10m")
 			cmd.Env = append(os.Environ(), "GOMAXPROCS=1")

@@ -20,6 +20,8 @@ type network struct {
 	blocked   map[path]bool
 	slow      map[path]time.Duration
 	dark      map[string]bool // machines without power
+	frozen    map[string]bool // machines that hang
+	windows   map[string]int  // bytes under way towards a host, where it is not window
 	changed   chan struct{}   // closed, and made anew, at every change of the above
 }
 
@@ -29,13 +31,14 @@ type path struct{ from, to string }
 // dialTimeout is how long a machine is dialled that does not answer.
 const dialTimeout = 5 * time.Second
 
-// window bounds the bytes under way on a connection, in one direction.
+// window bounds the bytes under way on a connection, in one direction, unless a host has
+// one of its own.
 const window = 1 << 20
 
 func newNetwork() *network {
 	return &network{
 		listeners: map[string]*listener{}, conns: map[*conn]struct{}{}, blocked: map[path]bool{},
-		slow: map[path]time.Duration{}, dark: map[string]bool{}, changed: make(chan struct{}),
+		slow: map[path]time.Duration{}, dark: map[string]bool{}, frozen: map[string]bool{}, windows: map[string]int{}, changed: make(chan struct{}),
 	}
 }
 
@@ -60,14 +63,14 @@ func (n *network) delay(from, to string, d time.Duration) {
 
 // heal makes all paths good.
 func (n *network) heal() {
-	n.change(func() { clear(n.blocked); clear(n.slow) })
+	n.change(func() { clear(n.blocked); clear(n.slow); clear(n.frozen) })
 }
 
 // state returns whether a path is blocked, its delay, and what is closed when that changes.
 func (n *network) state(p path) (blocked bool, delay time.Duration, changed <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.blocked[p] || n.dark[p.from] || n.dark[p.to], n.slow[p], n.changed
+	return n.blocked[p] || n.dark[p.from] || n.dark[p.to] || n.frozen[p.from] || n.frozen[p.to], n.slow[p], n.changed
 }
 
 // cut resets the connections between two hosts.
@@ -221,6 +224,7 @@ type conn struct {
 	n             *network
 	local, remote string
 	peer          *conn
+	window        int // bytes that wait to be read, at most
 	read, write   deadline
 
 	mu     sync.Mutex
@@ -237,9 +241,18 @@ type chunk struct {
 	at   time.Time // when it is there
 }
 
+func (n *network) windowOf(host string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if w := n.windows[host]; w > 0 {
+		return w
+	}
+	return window
+}
+
 func newConn(n *network, local, remote string) *conn {
 	return &conn{
-		n: n, local: local, remote: remote, wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		n: n, local: local, remote: remote, window: n.windowOf(local), wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		read: newDeadline(), write: newDeadline(),
 	}
 }
@@ -311,7 +324,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		_, delay, _ := c.n.state(path{c.local, c.remote})
 		to := c.peer
 		to.mu.Lock()
-		if to.queued < window {
+		if to.queued < to.window {
 			at := time.Now().Add(delay)
 			if k := len(to.in); k > 0 && to.in[k-1].at.After(at) {
 				at = to.in[k-1].at
@@ -374,10 +387,18 @@ func (c *conn) Close() error {
 }
 
 // LocalAddr implements net.Conn.
-func (c *conn) LocalAddr() net.Addr { return addr(c.local) }
+func (c *conn) LocalAddr() net.Addr { return c.addr(c.local) }
 
 // RemoteAddr implements net.Conn.
-func (c *conn) RemoteAddr() net.Addr { return addr(c.remote) }
+func (c *conn) RemoteAddr() net.Addr { return c.addr(c.remote) }
+
+// addr is the address of a host. A library for RTSP wants ones of TCP.
+func (c *conn) addr(host string) net.Addr {
+	if c.local == liveHost || c.remote == liveHost {
+		return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1 + len(host)}
+	}
+	return addr(host)
+}
 
 // SetDeadline implements net.Conn.
 func (c *conn) SetDeadline(t time.Time) error {

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,10 +49,7 @@ func runScript(t *testing.T, text string) string {
 		}
 		out.WriteString(line + "\n")
 		if s == nil {
-			if n, _ := fmt.Sscanf(line, "cameras %d", &o.Cameras); n == 1 {
-				continue
-			}
-			if n, _ := fmt.Sscanf(line, "recorders %d", &o.Recorders); n == 1 {
+			if o.set(line) {
 				continue
 			}
 			var err error

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,15 +29,25 @@ import (
 const (
 	proxyHost    = "p1"
 	playbackHost = "v1"
-	checkerHost  = "me" // who asks the nodes what they have
+	liveHost     = "p1-live" // the proxy's port for readers
+	checkerHost  = "me"      // who asks the nodes what they have
+	slowHost     = "slow"    // who reads exports a little at a time
 )
 
-// logWindow is how long the proxy keeps records, segmentTime how long a segment lasts.
+// logWindow is how long the proxy keeps records, segmentTime how long a segment lasts
+// where Options do not say.
 const (
 	logWindow   = 30 * time.Second
 	segmentTime = 20 * time.Second
 	logBytes    = 8 << 20
 )
+
+// askEach is how often recorders ask for each other's state: often enough, and less often
+// than they do by themselves, because each time costs as much as all else in that time.
+const askEach = 3 * time.Second
+
+// slowWindow is how many bytes of an export wait for its reader.
+const slowWindow = 2 << 10
 
 // Options say what a Site is made of.
 type Options struct {
@@ -41,7 +55,64 @@ type Options struct {
 	// Cameras and Recorders are how many there are. The copies of camera i are on
 	// recorders i and i+1, counted round.
 	Cameras, Recorders int
-	Log                zerolog.Logger
+	// Volumes is how many disks each recorder has; 0: 1.
+	Volumes int
+	// Spare: what records second records only while the first does not.
+	Spare bool
+	// Segment is how long a segment lasts; 0: segmentTime.
+	Segment time.Duration
+	// Quota bounds the bytes of each disk, Age how old footage may be; 0: without a bound.
+	Quota int64
+	Age   time.Duration
+	// Scrub is the time from one check of all that is stored to the next; 0: there are none.
+	Scrub time.Duration
+	Log   zerolog.Logger
+}
+
+// set does what a line says that stands before all commands: "recorders 3", "spare", "age
+// 40s", as the fields are named. It reports whether it is one.
+func (o *Options) set(line string) bool {
+	word, value, _ := strings.Cut(line, " ")
+	n, _ := strconv.ParseInt(value, 10, 64)
+	d, _ := time.ParseDuration(value)
+	switch word {
+	case "cameras":
+		o.Cameras = int(n)
+	case "recorders":
+		o.Recorders = int(n)
+	case "volumes":
+		o.Volumes = int(n)
+	case "spare":
+		o.Spare = true
+	case "segment":
+		o.Segment = d
+	case "quota":
+		o.Quota = n
+	case "age":
+		o.Age = d
+	case "scrub":
+		o.Scrub = d
+	default:
+		return false
+	}
+	return true
+}
+
+// String returns the lines for which set would set o.
+func (o Options) String() string {
+	out := fmt.Sprintf("cameras %d\nrecorders %d\n", o.Cameras, o.Recorders)
+	add := func(yes bool, format string, a ...any) {
+		if yes {
+			out += fmt.Sprintf(format+"\n", a...)
+		}
+	}
+	add(o.Volumes > 1, "volumes %d", o.Volumes)
+	add(o.Spare, "spare")
+	add(o.Segment > 0, "segment %v", o.Segment)
+	add(o.Quota > 0, "quota %d", o.Quota)
+	add(o.Age > 0, "age %v", o.Age)
+	add(o.Scrub > 0, "scrub %v", o.Scrub)
+	return out
 }
 
 // Site is a site. It must be used inside a bubble of testing/synctest. Its methods must
@@ -53,10 +124,12 @@ type Site struct {
 	net      *network
 	cameras  []*camera
 	nodes    map[string]*node
-	order    []string // the recorders
+	order    []string        // the recorders
+	working  context.Context // of work
 	stopWork context.CancelFunc
 	work     sync.WaitGroup // cameras, the observer, exports
 	ghosts   sync.WaitGroup // processes that are being cleared away
+	readers  readers
 
 	seen observations
 }
@@ -64,7 +137,7 @@ type Site struct {
 // node is a machine: its disk, its clock, and the process that runs on it, if any.
 type node struct {
 	name  string
-	disk  *disk // recorders only
+	disks *disks // recorders only
 	clock *nodeClock
 
 	mu   sync.Mutex
@@ -73,6 +146,7 @@ type node struct {
 
 type process struct {
 	cancel   context.CancelFunc
+	gone     atomic.Bool   // it was killed, even if it does not know yet
 	ended    chan struct{} // closed when it has ended
 	err      error         // why, before ended is closed
 	mount    *mount
@@ -102,14 +176,16 @@ func New(o Options) (*Site, error) {
 		s.nodes[name] = &node{name: name, clock: newClock()}
 	}
 	for i, name := range s.order {
-		d, err := newDisk(seeded(o.Seed, 200+uint64(i)))
+		hear := hearing{removing: s.removing(name), failed: s.failed(name)}
+		d, err := newDisks(seeded(o.Seed, 200+uint64(i)), max(o.Volumes, 1), hear)
 		if err != nil {
 			return nil, err
 		}
-		s.nodes[name].disk = d
+		s.nodes[name].disks = d
 	}
+	s.net.windows[slowHost] = slowWindow
 	ctx, cancel := context.WithCancel(context.Background())
-	s.stopWork = cancel
+	s.working, s.stopWork = ctx, cancel
 	for _, c := range s.cameras {
 		s.work.Go(func() { c.run(ctx) })
 	}
@@ -138,7 +214,7 @@ func (n *node) process() *process {
 // running returns the process of a node; nil: there is none, or it has ended.
 func (n *node) running() *process {
 	p := n.process()
-	if p == nil {
+	if p == nil || p.gone.Load() {
 		return nil
 	}
 	select {
@@ -159,6 +235,9 @@ func (s *Site) Start(name string) error {
 		return fmt.Errorf("%s runs", name)
 	}
 	s.net.up(name)
+	if name == proxyHost {
+		s.net.up(liveHost)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{cancel: cancel, ended: make(chan struct{})}
 	n.mu.Lock()
@@ -186,7 +265,13 @@ func (s *Site) make(n *node, p *process) (func(context.Context) error, error) {
 	var err error
 	switch n.name {
 	case proxyHost:
-		p.proxy, err = proxy.New(s.proxyOptions(n, l))
+		live := s.net.listen(liveHost)
+		o := s.proxyOptions(n, l)
+		o.RTSPListener = live
+		p.proxy, err = proxy.New(o)
+		if err != nil {
+			err = errors.Join(err, live.Close())
+		}
 		if err == nil {
 			run = p.proxy.Run
 		}
@@ -197,7 +282,7 @@ func (s *Site) make(n *node, p *process) (func(context.Context) error, error) {
 			run = v.Run
 		}
 	default:
-		p.mount = n.disk.mount(func() { s.powerOff(n, p) })
+		p.mount = n.disks.mount(func() { s.powerOff(n, p) })
 		p.recorder, err = recorder.New(s.recorderOptions(n, l, p.mount))
 		if err == nil {
 			run = p.recorder.Run
@@ -211,6 +296,7 @@ func (s *Site) make(n *node, p *process) (func(context.Context) error, error) {
 
 // powerOff is called when a disk has crashed: nothing of the process is heard any more.
 func (s *Site) powerOff(n *node, p *process) {
+	p.gone.Store(true)
 	s.net.die(n.name, true)
 	p.cancel()
 	if err := s.checkDisk(n, p.before); err != nil {
@@ -221,15 +307,25 @@ func (s *Site) powerOff(n *node, p *process) {
 func (s *Site) proxyOptions(n *node, l net.Listener) proxy.Options {
 	o := proxy.Options{
 		Name: n.name, LinkListener: l, Clock: n.clock, Random: bytesOf{seeded(s.rand.Uint64(), 3)},
-		LogSeconds: logWindow, LogBytes: logBytes, SegmentDuration: segmentTime,
+		LogSeconds: logWindow, LogBytes: logBytes, SegmentDuration: cmp.Or(s.opts.Segment, segmentTime),
 		Log: s.log(n), Registry: prometheus.NewRegistry(), DrainTimeout: time.Second,
 		Source: s.source,
 	}
 	for i, c := range s.cameras {
 		copies := s.copies(i)
-		o.Cameras = append(o.Cameras, proxy.Camera{Name: c.name, Source: "sim://" + c.name, Primary: copies[0], Redundant: copies[1]})
+		o.Cameras = append(o.Cameras, proxy.Camera{
+			Name: c.name, Source: "sim://" + c.name, Primary: copies[0], Redundant: copies[1], Copies: proxy.Copies(s.mode()),
+		})
 	}
 	return o
+}
+
+// mode is dual or spare.
+func (s *Site) mode() string {
+	if s.opts.Spare {
+		return string(proxy.Spare)
+	}
+	return string(proxy.Dual)
 }
 
 // seeded is randomness that a seed fixes.
@@ -264,9 +360,15 @@ func (s *Site) camera(name string) *camera {
 
 func (s *Site) recorderOptions(n *node, l net.Listener, m *mount) recorder.Options {
 	o := recorder.Options{
-		Name: n.name, DataDir: dataDir, FS: m.fs, Listener: l, Dial: s.net.dialer(n.name),
+		Name: n.name, FS: m.fs, Listener: l, Dial: s.net.dialer(n.name),
 		Clock: n.clock, Log: s.log(n), Registry: prometheus.NewRegistry(),
-		Proxies: []recorder.Proxy{{Name: proxyHost, Address: proxyHost}},
+		Proxies:   []recorder.Proxy{{Name: proxyHost, Address: proxyHost}},
+		Scrub:     recorder.Scrub{Off: s.opts.Scrub == 0, Every: s.opts.Scrub},
+		Retention: recorder.Retention{Age: s.opts.Age},
+		Repair:    recorder.Repair{Ask: askEach},
+	}
+	for i := range max(s.opts.Volumes, 1) {
+		o.Volumes = append(o.Volumes, recorder.Volume{Dir: dataDir(i), Quota: s.opts.Quota})
 	}
 	for _, other := range s.order {
 		if other != n.name {
@@ -280,7 +382,9 @@ func (s *Site) recorderOptions(n *node, l net.Listener, m *mount) recorder.Optio
 			if copies[1] == n.name {
 				role = "redundant"
 			}
-			o.Cameras = append(o.Cameras, recorder.Camera{Name: c.name, Role: role})
+			o.Cameras = append(o.Cameras, recorder.Camera{
+				Name: c.name, Role: role, Spare: s.opts.Spare && role == "redundant", Retention: o.Retention,
+			})
 		}
 	}
 	return o
@@ -297,7 +401,7 @@ func (s *Site) playbackOptions(n *node, l net.Listener) playback.Options {
 	}
 	for i, c := range s.cameras {
 		copies := s.copies(i)
-		o.Cameras = append(o.Cameras, playback.Camera{Name: c.name, Primary: copies[0], Redundant: copies[1], Copies: "dual"})
+		o.Cameras = append(o.Cameras, playback.Camera{Name: c.name, Primary: copies[0], Redundant: copies[1], Copies: s.mode()})
 	}
 	return o
 }
@@ -322,26 +426,33 @@ func (s *Site) end(name string, survive int, tear, dark bool) error {
 	if p == nil {
 		return nil
 	}
+	p.gone.Store(true)
 	var err error
 	if p.mount != nil {
 		before := s.acknowledged()
-		p.mount.die(survive, tear)
+		p.mount.die(survive, tear, dark)
 		s.net.die(name, dark)
 		err = s.checkDisk(n, before)
 	} else {
 		s.net.die(name, dark)
+		if name == proxyHost {
+			s.net.die(liveHost, dark)
+		}
 	}
 	p.cancel()
 	return err
 }
 
-// CrashIn is Crash at the n-th operation from now that changes the disk.
-func (s *Site) CrashIn(name string, n, survive int, tear bool) error {
-	p := s.nodes[name].running()
-	if p == nil || p.mount == nil {
-		return nil
+// CrashIn is Crash at a point that is to come.
+func (s *Site) CrashIn(name string, at crashPoint) error {
+	n := s.nodes[name]
+	if n == nil || n.disks == nil {
+		return fmt.Errorf("%s has no disk", name)
 	}
-	p.mount.crashIn(n, survive, tear, func() { p.before = s.acknowledged() })
+	if p := n.running(); p != nil {
+		at.before = func() { p.before = s.acknowledged() }
+		p.mount.crashIn(at)
+	}
 	return nil
 }
 
@@ -355,12 +466,15 @@ func (s *Site) Heal() error {
 	for _, name := range append([]string{proxyHost}, append(slices.Clone(s.order), playbackHost)...) {
 		n := s.nodes[name]
 		n.clock.step.Store(0)
+		if n.disks != nil {
+			n.disks.heal()
+		}
 		p := n.running()
 		if p != nil && p.mount != nil {
 			p.mount.heal()
 		}
 		if p == nil {
-			if old := n.process(); old != nil && old.err != nil && !old.excused() {
+			if old := n.process(); old != nil && !old.gone.Load() && old.err != nil && !old.excused() {
 				errs = append(errs, fmt.Errorf("%s ended: %w", name, old.err))
 			}
 			errs = append(errs, s.Start(name))
@@ -374,10 +488,13 @@ func (p *process) excused() bool { return p.mount != nil && p.mount.touched() }
 
 // Settle lets the site come to rest: the sessions of the cameras end, and the recorders
 // get what the proxy has for them.
-func (s *Site) Settle() error {
-	// Reconnecting; to a round time, so that scripts end alike.
-	age := time.Since(s.start) + settleTime
-	time.Sleep(settleTime + (age + settleRound - 1).Truncate(settleRound) - age)
+//
+// With round it takes until a round time, so that scripts end alike.
+func (s *Site) Settle(round bool) error {
+	time.Sleep(settleTime) // reconnecting
+	if age := time.Since(s.start); round {
+		time.Sleep((age + settleRound - 1).Truncate(settleRound) - age)
+	}
 	for _, c := range s.cameras {
 		c.stop()
 	}
@@ -407,6 +524,7 @@ func (s *Site) atRest() error {
 			switch {
 			case !k.GetConnected():
 				return fmt.Errorf("%s of %s is not connected", k.GetRecorder(), c.GetCamera())
+			case k.GetStandby(): // it need not have anything
 			case c.GetNextOffset() > 0 && (string(k.GetDurable().GetEpoch()) != string(c.GetEpoch()) || k.GetDurable().GetOffset() < c.GetNextOffset()):
 				return fmt.Errorf("%s of %s is durable up to %d of %d", k.GetRecorder(), c.GetCamera(), k.GetDurable().GetOffset(), c.GetNextOffset())
 			}
@@ -424,6 +542,9 @@ func (s *Site) Stop(name string) error {
 	p.cancel()
 	<-p.ended
 	s.net.die(name, false)
+	if name == proxyHost {
+		s.net.die(liveHost, false)
+	}
 	return p.err
 }
 
