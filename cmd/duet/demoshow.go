@@ -101,7 +101,7 @@ func (v *siteView) line(states []supervise.State) string {
 func (d *demo) head(colours bool) string {
 	p := painter(colours)
 	return p.by(bold, "duet demo") + "   live    rtsp://127.0.0.1:" + fmt.Sprint(d.ports.rtsp) + "/" + d.site.Cameras[0].Name +
-		fmt.Sprintf("   playback http://127.0.0.1:%d/v1/cameras", d.ports.playback) +
+		fmt.Sprintf("   page http://127.0.0.1:%d/", d.ports.playback) +
 		"   log " + shortPath(filepath.Join(d.dir, "duet.log")) + "   Ctrl-C ends\n"
 }
 

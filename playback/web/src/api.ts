@@ -199,5 +199,7 @@ export const url = {
   /** hls of a closed range, or, with no end, of one that grows up to now. Gaps are jumped over. */
   hls: (name: string, start: number, end?: number) =>
     `${camera(name)}/index.m3u8?gaps=skip&start=${iso(start)}${end === undefined ? "" : `&end=${iso(end)}`}`,
+  archive: (names: string[], start: number, end: number) =>
+    `/v1/export.zip?${names.map((n) => `camera=${encodeURIComponent(n)}&`).join("")}${range(start, end)}`,
   snapshot: (name: string, at: number, width: number) => `${camera(name)}/snapshot.jpg?at=${iso(at)}&width=${width}`,
 };

@@ -31,7 +31,7 @@ let last = 0;
 /** Larger ones do not go through the memory of the page. */
 const IN_MEMORY = 768e6;
 
-export const fileName = (camera: string, start: number, end: number): string => {
+const fileName = (camera: string, start: number, end: number): string => {
   const t = (ms: number): string => iso(ms).slice(0, 19).replaceAll(":", "-");
   return `${camera}_${t(start)}Z_${t(end).slice(11)}Z.mp4`;
 };
@@ -135,30 +135,41 @@ function change(id: number, by: Partial<Job>): void {
   jobs.value = jobs.value.map((j) => (j.id === id ? { ...j, ...by } : j));
 }
 
+/** beginArchive exports the range of several cameras as one ZIP, which the browser downloads. */
+export function beginArchive(cameras: string[], start: number, end: number): void {
+  const file = fileName(cameras.join("+").slice(0, 80), start, end).replace(/mp4$/, "zip");
+  save(url.archive(cameras, start, end), file);
+  const j = job(cameras.join(", "), start, end, file);
+  jobs.value = [
+    ...jobs.value,
+    { ...j, state: "handed", message: "One ZIP: the browser downloads it and shows how far it is." },
+  ];
+}
+
 /** begin exports the range of each camera, one after the other. */
 export function begin(cameras: string[], start: number, end: number): void {
-  const made = cameras.map(
-    (camera): Job => ({
-      id: ++last,
-      camera,
-      start,
-      end,
-      file: fileName(camera, start, end),
-      state: "waiting",
-      got: 0,
-      total: 0,
-      rate: 0,
-      gaps: 0,
-      unknown: "",
-      message: "",
-    }),
-  );
+  const made = cameras.map((camera) => job(camera, start, end, fileName(camera, start, end)));
   jobs.value = [...jobs.value, ...made];
   for (const j of made) cancels.set(j.id, new AbortController());
   void (async () => {
     for (const j of made) await run(j);
   })();
 }
+
+const job = (camera: string, start: number, end: number, file: string): Job => ({
+  id: ++last,
+  camera,
+  start,
+  end,
+  file,
+  state: "waiting",
+  got: 0,
+  total: 0,
+  rate: 0,
+  gaps: 0,
+  unknown: "",
+  message: "",
+});
 
 async function run(j: Job): Promise<void> {
   const stop = cancels.get(j.id)!;

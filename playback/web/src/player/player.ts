@@ -22,6 +22,8 @@ export class Player {
   /** Whether what is shown is the live picture. */
   readonly live = signal(false);
   readonly muted = signal(true);
+  /** The picture to show where a browser plays no video of the camera (JPEG): its URL. */
+  readonly still = signal("");
   /** Pictures per second, as far as was seen. */
   fps = 25;
   /** Footage nearest to a moment that has none. */
@@ -39,6 +41,10 @@ export class Player {
   private timer = 0;
   private generation = 0;
   private lastMedia = -1;
+  // Stills: the moment of one, when that was shown, and what asks for the next.
+  private stillWall: number | undefined;
+  private stillAt = 0;
+  private stillTimer = 0;
   private readonly stop = new AbortController();
 
   constructor(
@@ -73,6 +79,9 @@ export class Player {
 
   /** wall is the capture time of the picture that is shown. */
   wall(): number | undefined {
+    if (this.stillWall !== undefined) {
+      return this.playing ? this.stillWall + (performance.now() - this.stillAt) * this.speed : this.stillWall;
+    }
     if (this.wanted !== undefined) return this.wanted;
     return wallAt(this.frags, this.video.currentTime);
   }
@@ -85,6 +94,10 @@ export class Player {
   goLive(): void {
     this.live.value = true;
     this.playing = true;
+    if (this.stillWall !== undefined) {
+      this.stills(undefined);
+      return;
+    }
     this.wanted = undefined;
     this.end = 0;
     this.open(url.live(this.camera), undefined);
@@ -92,6 +105,11 @@ export class Player {
 
   /** seek shows the picture at a moment, of the recording. */
   seek(wall: number): void {
+    if (this.stillWall !== undefined) {
+      this.live.value = false;
+      this.stills(wall);
+      return;
+    }
     if (!this.live.value && this.hls && this.frags.length > 0) {
       const media = mediaAt(this.frags, wall);
       if (media !== undefined) {
@@ -115,7 +133,7 @@ export class Player {
 
   private open(source: string, at: number | undefined): void {
     window.clearTimeout(this.timer);
-    this.close();
+    this.closeSource();
     const generation = ++this.generation;
     this.status.value = "loading";
     this.message.value = "";
@@ -130,7 +148,8 @@ export class Player {
       maxBufferHole: 0.3,
       startFragPrefetch: true,
       liveDurationInfinity: true,
-      maxLiveSyncPlaybackRate: 1.06,
+      // Only what is live is drawn to the live edge; a recording that grows is not.
+      ...(at === undefined ? { liveSyncDuration: 5, liveMaxLatencyDuration: 20, maxLiveSyncPlaybackRate: 1.06 } : {}),
       // A playlist that does not answer at once is what a failure looks like, and the next
       // answer comes from another recorder.
       manifestLoadPolicy: policy(2),
@@ -192,6 +211,14 @@ export class Player {
 
   private async failed(source: string, at: number | undefined, d: ErrorData, generation: number): Promise<void> {
     const hls = this.hls;
+    if (
+      d.details === Hls.ErrorDetails.BUFFER_ADD_CODEC_ERROR ||
+      d.details === Hls.ErrorDetails.BUFFER_INCOMPATIBLE_CODECS_ERROR
+    ) {
+      this.closeSource();
+      this.stills(at);
+      return;
+    }
     if (d.type === Hls.ErrorTypes.MEDIA_ERROR && this.retries < 2) {
       this.retries++;
       hls?.recoverMediaError();
@@ -208,9 +235,12 @@ export class Player {
       }
       this.status.value = "nothing";
       this.message.value = why.message;
-      this.hls?.destroy();
-      this.hls = undefined;
-      this.frags = [];
+      this.closeSource();
+      return;
+    }
+    if (why.type === "urn:duet:problem:codec-not-playable") {
+      this.closeSource();
+      this.stills(at);
       return;
     }
     const wait = RETRY[Math.min(this.retries++, RETRY.length - 1)]!;
@@ -220,6 +250,50 @@ export class Player {
     this.timer = window.setTimeout(() => (resume === undefined ? this.goLive() : this.load(resume)), wait);
   }
 
+  private closeSource(): void {
+    this.hls?.destroy();
+    this.hls = undefined;
+    this.frags = [];
+    this.details = undefined;
+  }
+
+  // stills shows single pictures, one a second, from a moment on; undefined: live.
+  private stills(from: number | undefined): void {
+    window.clearTimeout(this.stillTimer);
+    const late = 2000; // until a picture is durable
+    this.stillWall = Math.min(from ?? Number.POSITIVE_INFINITY, now() - late);
+    this.stillAt = performance.now();
+    this.wanted = undefined;
+    this.status.value = this.playing ? "playing" : "paused";
+    const next = (): void => {
+      const wall = this.live.value ? now() - late : Math.min(this.wall() ?? now(), now() - late);
+      this.stillWall = wall;
+      this.stillAt = performance.now();
+      const picture = new Image();
+      const more = (): void => {
+        window.clearTimeout(this.stillTimer);
+        if (!this.closed && this.playing && this.stillWall !== undefined)
+          this.stillTimer = window.setTimeout(next, 900);
+      };
+      picture.onload = () => {
+        if (this.closed || this.stillWall === undefined) return;
+        this.still.value = picture.src;
+        this.message.value = "";
+        this.status.value = this.playing ? "playing" : "paused";
+        more();
+      };
+      picture.onerror = () => {
+        if (!this.still.value && !this.closed) {
+          this.status.value = "failed";
+          this.message.value = "This browser does not play the camera’s format. An export has it unchanged.";
+        }
+        more();
+      };
+      picture.src = url.snapshot(this.camera, wall, 1280);
+    };
+    next();
+  }
+
   private ended(): void {
     const at = this.wall();
     if (at === undefined || !this.playing || this.live.value) return;
@@ -227,6 +301,13 @@ export class Player {
   }
 
   play(): void {
+    if (this.stillWall !== undefined) {
+      if (!this.playing) {
+        this.playing = true;
+        this.stills(this.live.value ? undefined : this.stillWall);
+      }
+      return;
+    }
     this.playing = true;
     this.video.play().catch((err: unknown) => {
       // A browser that lets nothing play of its own accord waits for a click.
@@ -235,13 +316,19 @@ export class Player {
   }
 
   pause(): void {
+    this.stillWall = this.stillWall === undefined ? undefined : this.wall();
     this.playing = false;
+    if (this.stillWall !== undefined) this.status.value = "paused";
     this.video.pause();
     if (this.status.value === "playing" || this.status.value === "stalled") this.status.value = "paused";
   }
 
   /** hold stops the picture for a moment, until play, without saying that it is paused. */
   hold(): void {
+    if (this.stillWall !== undefined) {
+      this.stillWall = this.wall();
+      this.playing = false;
+    }
     this.video.pause();
   }
 
@@ -259,6 +346,11 @@ export class Player {
 
   step(pictures: number): void {
     this.pause();
+    if (this.stillWall !== undefined) {
+      this.live.value = false;
+      this.stills(this.stillWall + pictures * 1000);
+      return;
+    }
     if (this.live.value) this.live.value = false;
     const wall = this.wall();
     const to = this.video.currentTime + pictures / this.fps;
@@ -287,13 +379,6 @@ export class Player {
     v.requestVideoFrameCallback(next);
   }
 
-  private close(): void {
-    this.hls?.destroy();
-    this.hls = undefined;
-    this.frags = [];
-    this.details = undefined;
-  }
-
   /** behindLive is how old the live picture is, in ms. */
   behindLive(): number | undefined {
     const wall = this.wall();
@@ -304,8 +389,10 @@ export class Player {
     this.closed = true;
     this.generation++;
     window.clearTimeout(this.timer);
+    window.clearTimeout(this.stillTimer);
+    this.stillWall = undefined;
     this.stop.abort();
-    this.close();
+    this.closeSource();
     this.video.removeAttribute("src");
     this.video.load();
   }
@@ -320,15 +407,8 @@ function policy(retries: number) {
 
 // hls.js keeps the status of an answer and not its words, so they are asked for again.
 async function explain(source: string, d: ErrorData): Promise<{ message: string; type: string }> {
-  if (d.type === Hls.ErrorTypes.MEDIA_ERROR) {
-    const codec = /codec|append|addSourceBuffer/i.test(d.details);
-    return {
-      type: "",
-      message: codec
-        ? "This browser cannot play the camera's format. An export has it unchanged."
-        : `The video cannot be played: ${d.error.message}.`,
-    };
-  }
+  if (d.type === Hls.ErrorTypes.MEDIA_ERROR)
+    return { type: "", message: `The video cannot be played: ${d.error.message}.` };
   try {
     const r = await fetch(d.frag && d.response?.code !== 404 ? d.frag.url : source, {
       headers: { Accept: "application/problem+json" },

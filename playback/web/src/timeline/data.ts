@@ -41,7 +41,7 @@ export class TimelineData {
     if (told === before) return;
     for (const h of [this.detail, this.overview]) if (h) h.lanes = lanes(h.raw, c);
     this.version.value++;
-    this.soon(0, true);
+    if (this.detail) this.soon(0, true);
   }
 
   /** show asks for a window, unless it is known well enough. */

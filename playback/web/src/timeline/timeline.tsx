@@ -50,7 +50,7 @@ export function layout(
     }
     top += 9;
   }
-  return { rows, height: top - 4 };
+  return { rows, height: top + 2 };
 }
 
 export function TimelineView(p: Props) {

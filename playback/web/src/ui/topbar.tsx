@@ -55,18 +55,27 @@ function Health() {
   const grave = alerts.value.filter((a) => a.grave).length;
   const any = alerts.value.length;
   const tone = trouble.value || grave ? "bad" : any || h.healthy < h.wanted ? "warn" : "good";
-  const text = trouble.value ? "no answer" : `${h.healthy}/${h.wanted} copies`;
+  const text = trouble.value ? "no answer" : `${h.healthy}/${h.wanted}`;
   const words =
     trouble.value ||
     `${h.healthy} of ${h.wanted} copies are being recorded; ${any === 1 ? "1 alarm" : `${any} alarms`}`;
   return (
-    <Link to={{ name: "recorders" }} class={`health ${tone}`} label={words} title={words}>
+    <Link to={{ name: "recorders" }} class={`health ${tone}`} title={words}>
       <i class="dot" />
-      <span>{text}</span>
+      <span>
+        {text}
+        {!trouble.value && (
+          <>
+            <span class="word"> copies</span>
+            <span class="hidden"> are being recorded</span>
+          </>
+        )}
+      </span>
       {any > 0 && (
         <b>
           <Icon name="bell" />
           {any}
+          <span class="hidden">{any === 1 ? " alarm" : " alarms"}</span>
         </b>
       )}
     </Link>

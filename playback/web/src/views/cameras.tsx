@@ -86,11 +86,10 @@ function Tile({ camera }: { camera: Camera }) {
   const chosen = picked.value.includes(camera.name);
   return (
     <li class={`tile ${chosen ? "chosen" : ""}`}>
-      <Link
-        to={{ name: "watch", cameras: [camera.name] }}
-        class="tile-link"
-        label={`${camera.name}, ${stateText(camera)}`}
-      >
+      <Link to={{ name: "watch", cameras: [camera.name] }} class="tile-link">
+        <span class="hidden">
+          {camera.name}, {stateText(camera)}
+        </span>
         <LivePicture camera={camera.name} onWall={setWall} />
       </Link>
       <div class="tile-bar">

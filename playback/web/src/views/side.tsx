@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import { type Copy, ms } from "../api";
-import { begin, type Size, sizeOf } from "../export";
+import { begin, beginArchive, type Size, sizeOf } from "../export";
 import { MOST } from "../place";
 import { cameras as known, present, recorders, say, zone } from "../state";
 import { bytes, clock, duration, full, parse } from "../time";
@@ -35,8 +35,8 @@ function Range({ session }: { session: Session }) {
       <section>
         <h2>Range</h2>
         <p class="dim">
-          Press <kbd>I</kbd> and <kbd>O</kbd> where it begins and ends, or drag on the timeline with <kbd>Shift</kbd>:
-          then export or lock it.
+          Mark where it begins and ends with the brackets below the picture (<kbd>I</kbd> <kbd>O</kbd>), or drag on the
+          timeline with <kbd>Shift</kbd>: then export or lock it.
         </p>
       </section>
     );
@@ -155,8 +155,14 @@ function ExportBox({ session, from, to }: { session: Session; from: number; to: 
       <div class="buttons">
         <button type="button" class="primary" disabled={ready.length === 0} onClick={() => begin(ready, from, to)}>
           <Icon name="down" />
-          {session.cameras.length > 1 ? `Export ${session.cameras.length} files` : "Export MP4"}
+          {session.cameras.length > 1 ? `${session.cameras.length} files` : "Export MP4"}
         </button>
+        {session.cameras.length > 1 && (
+          <button type="button" disabled={ready.length === 0} onClick={() => beginArchive(ready, from, to)}>
+            <Icon name="down" />
+            One ZIP
+          </button>
+        )}
         <button type="button" onClick={() => (session.locking.value = true)}>
           <Icon name="lock" />
           Lock…

@@ -78,6 +78,7 @@ export function LivePicture({ camera, onWall }: { camera: string; onWall?: (wall
   return (
     <>
       <video ref={ref} tabIndex={-1} aria-hidden="true" muted playsInline />
+      {player?.still.value && <img class="still" src={player.still.value} alt="" />}
       {status !== "playing" && <Overlay status={status} message={player?.message.value ?? ""} />}
     </>
   );

@@ -29,7 +29,7 @@ export interface Session {
   root: { current: HTMLElement | null };
 }
 
-const sideOpen = signal(window.matchMedia("(min-width: 1000px)").matches);
+const sideOpen = signal(true);
 const lanesOpen = signal(true);
 
 type WatchPlace = Extract<Place, { name: "watch" }>;
@@ -179,6 +179,7 @@ function Stage({ camera, session }: { camera: string; session: Session }) {
         onClick={() => session.group.toggle()}
         playsInline
       />
+      {player.value?.still.value && <img class="still" src={player.value.still.value} alt={camera} />}
       <figcaption>
         <span class="stage-name">
           {c && <i class={`dot ${c.state === "live" ? "good" : c.state === "connecting" ? "warn" : "bad"}`} />}
@@ -186,6 +187,11 @@ function Stage({ camera, session }: { camera: string; session: Session }) {
           {c && <CopyDots camera={c} />}
         </span>
         {live && <span class="badge live">live</span>}
+        {player.value?.still.value && (
+          <span class="badge" title="This browser does not play the camera’s format. An export has it unchanged.">
+            single pictures
+          </span>
+        )}
         {c && live && c.state !== "live" && <span class="badge bad">{stateText(c)}</span>}
         <span class="grow" />
         <StageTime session={session} player={player} />
