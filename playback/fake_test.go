@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"net"
+	"slices"
 	"sort"
 	"sync"
 	"testing"
@@ -192,6 +193,7 @@ func (f *fakeRecorder) add(camera string, inits [][]byte, frags ...stored) {
 		f.inits[sha256.Sum256(b)] = b
 	}
 	f.frags[camera] = append(f.frags[camera], frags...)
+	slices.SortStableFunc(f.frags[camera], func(a, b stored) int { return index.Compare(&a.ref, &b.ref) })
 	for _, c := range f.status.Cameras {
 		if c.Camera == camera {
 			return
