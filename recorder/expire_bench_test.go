@@ -188,3 +188,51 @@ func TestAnArchiveExpiresWhileItIsRecordedTo(t *testing.T) {
 	}
 	require.Empty(t, l.index.store().Deleting())
 }
+
+// What a commit has to wait for while an archive expires is bounded by what one batch takes
+// out of the index, whatever there is to expire: 1000 fragments, or one segment.
+func TestExpiryTakesOutOfTheIndexALittleAtATime(t *testing.T) {
+	for name, c := range map[string]struct {
+		perSegment, segments, batches int
+	}{
+		"small segments go together": {100, 40, 4},
+		"some fit":                   {400, 10, 5},
+		"large ones one by one":      {1500, 4, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := index.Open(index.Options{FS: vfs.NewMem(), Dir: "index", Log: zerolog.Nop()})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, s.Close()) }()
+			epoch := testEpoch(t, time.Unix(0, day0), 1)
+			var list []doomed
+			for n := range c.segments {
+				d := doomed{camera: "gate", heldSegment: heldSegment{path: fmt.Sprintf("gate/%03d.mp4", n), fragments: int64(c.perSegment)}}
+				var refs []index.Ref
+				for i := range c.perSegment {
+					first := uint64(n*c.perSegment + i)
+					start := day0 + int64(first)*1e9
+					refs = append(refs, index.Ref{Segment: d.path, At: int64(i) * 100, Info: media.Info{
+						Camera: "gate", Epoch: epoch, First: first, End: first + 1, StartNS: start, EndNS: start + 1e9, MinNS: start, MaxNS: start + 1e9, Size: 50,
+					}})
+				}
+				require.NoError(t, s.Commit(refs, nil))
+				list = append(list, d)
+			}
+			// Somebody commits again and again: how much goes between two of its turns?
+			batches, last := 0, s.Removals("gate")
+			went, err := forgetBy(func(names []index.SegmentName) ([]index.Segment, error) {
+				out, err := s.ExpireSegments(names)
+				batches++
+				gone := s.Removals("gate") - last
+				last += gone
+				require.LessOrEqual(t, gone, uint64(max(sweepFragments, c.perSegment)))
+				require.Positive(t, gone)
+				return out, err
+			}, list)
+			require.NoError(t, err)
+			require.Len(t, went, c.segments)
+			require.Equal(t, c.batches, batches)
+			require.Zero(t, s.Cameras()[0].Fragments)
+		})
+	}
+}

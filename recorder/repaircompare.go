@@ -39,6 +39,7 @@ type task struct {
 	firstNS          int64 // where what is lacking begins
 	again            int64 // not before, by the clock that does not step
 	why              string
+	listed           bool // fragments, bytes and firstNS are what a listing says
 	unfit            bool // there is no room for it beside what is newer: it is not wanted
 }
 
@@ -185,7 +186,7 @@ func (r *repairer) add(s *source, camera string, d *index.Digest, from, to int64
 		r.tasks[key] = t
 	}
 	t.fromNS, t.toNS, t.firstNS = min(t.fromNS, from), max(t.toNS, to), min(t.firstNS, from)
-	t.fragments, t.bytes = max(t.fragments, d.Fragments), max(t.bytes, d.Bytes)
+	t.fragments, t.bytes, t.listed = max(t.fragments, d.Fragments), max(t.bytes, d.Bytes), false
 	t.sources[s] = true
 }
 
@@ -209,7 +210,7 @@ func (t *task) reachable() bool {
 
 // measure takes over what a listing says is lacking.
 func (t *task) measure(list []lacking) {
-	t.fragments, t.bytes, t.firstNS = int64(len(list)), 0, list[0].info.StartNS
+	t.fragments, t.bytes, t.firstNS, t.listed = int64(len(list)), 0, list[0].info.StartNS, true
 	for i := range list {
 		t.bytes += list[i].info.Size
 		t.firstNS = min(t.firstNS, list[i].info.StartNS)

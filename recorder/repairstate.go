@@ -81,6 +81,13 @@ func (r *repairer) fail(camera string) {
 	r.state(camera).failed++
 }
 
+// completeOf returns up to when a camera was complete when that was told last.
+func (r *repairer) completeOf(camera string) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state(camera).completeNS
+}
+
 // publish makes known how a camera stands.
 func (r *repairer) publish(camera string, held index.Camera) {
 	complete := int64(math.MaxInt64)
@@ -100,13 +107,18 @@ func (r *repairer) publish(camera string, held index.Camera) {
 	}
 	var fragments, bytes int64
 	why := ""
+	before := r.completeOf(camera)
 	for key, t := range r.tasks {
 		if key.camera != camera || t.unfit {
 			continue
 		}
 		fragments += t.fragments
 		bytes += t.bytes
-		complete = min(complete, t.firstNS)
+		first := t.firstNS
+		if !t.listed && t.why == "" { // an hour differs, and where in it will be known in a moment
+			first = max(first, min(before, t.toNS))
+		}
+		complete = min(complete, first)
 		switch {
 		case t.why != "":
 			why = t.why

@@ -177,6 +177,10 @@ func (v *volume) sole(s *index.Store, camera string) (func(*index.Segment) bool,
 // forget takes segments out of the index, a limited number of fragments at a time:
 // commits wait for it.
 func forget(s *index.Store, list []doomed) (went []doomed, err error) {
+	return forgetBy(s.ExpireSegments, list)
+}
+
+func forgetBy(expire func([]index.SegmentName) ([]index.Segment, error), list []doomed) (went []doomed, err error) {
 	for len(list) > 0 {
 		var names []index.SegmentName
 		fragments := int64(0)
@@ -187,7 +191,7 @@ func forget(s *index.Store, list []doomed) (went []doomed, err error) {
 			fragments += d.fragments
 			names = append(names, index.SegmentName{Camera: d.camera, Path: d.path})
 		}
-		if _, err := s.ExpireSegments(names); err != nil {
+		if _, err := expire(names); err != nil {
 			return went, fmt.Errorf("delete segments: %w", err)
 		}
 		went = append(went, list[:len(names)]...)
