@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// aheadNS is how long before the end of a fragment the next one is read.
-	aheadNS = int64(600 * time.Millisecond)
+	// aheadNS is how long before the end of a fragment the next one is read: longer than it
+	// takes to list and read it when a recorder hangs.
+	aheadNS = int64(time.Second)
 	// togetherNS: what is due within it is sent at once.
 	togetherNS = int64(8 * time.Millisecond)
 	// lateByNS is how late sending may be before it goes on at its pace from there.

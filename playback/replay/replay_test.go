@@ -458,7 +458,7 @@ func TestTeardownOfAClientThatDoesNotRead(t *testing.T) {
 
 func TestASessionHoldsTwoFragmentsAtMost(t *testing.T) {
 	t.Parallel()
-	m := makeFootage(t, shape{seconds: 60})
+	m := makeFootage(t, shape{seconds: 60, gop: 50})
 	var reads atomic.Int64
 	m.onRead = func(int, *Fragment) error { reads.Add(1); return nil }
 	c := dialRTSP(t, serve(t, m, nil), "")
@@ -466,7 +466,7 @@ func TestASessionHoldsTwoFragmentsAtMost(t *testing.T) {
 	c.play("Range", clockRange(frameAt(0), 0))
 	c.until(func() bool { return len(c.got[0]) > 3 })
 	require.Equal(t, int64(1), reads.Load(), "the next one is read when it is nearly time for it")
-	c.until(func() bool { return len(units(t, c.got[0], true)) > 26 })
+	c.until(func() bool { return len(units(t, c.got[0], true)) > 51 })
 	require.Equal(t, int64(2), reads.Load())
 }
 
