@@ -69,7 +69,7 @@ func (c *conn) run(ctx context.Context) {
 	switch {
 	case c.srv.ctx.Err() != nil:
 		why = "playback ends"
-	case err != nil && !isEnd(err):
+	case !isEnd(err):
 		why = err.Error()
 	}
 	c.abort()
@@ -88,6 +88,7 @@ func isEnd(err error) bool {
 		errors.As(err, &ne)
 }
 
+// serve answers requests until something fails, which it returns.
 func (c *conn) serve() error {
 	for {
 		limit := time.Time{}

@@ -64,8 +64,8 @@ type Footage interface {
 	Header(ctx context.Context, camera string, f *Fragment) ([]byte, error)
 }
 
-// ErrNone: nobody has such footage.
+// ErrNone says that nobody has such footage.
 var ErrNone = errors.New("no footage")
 
-// ErrUnknown: those who answered have none, and others did not answer.
+// ErrUnknown says that those who answered have none, and others did not answer.
 var ErrUnknown = errors.New("it is not known whether there is footage")

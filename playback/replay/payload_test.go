@@ -58,7 +58,7 @@ func TestEveryStoredCodecArrivesUnchanged(t *testing.T) {
 	obus := [][]byte{{0x08, 0, 0, 0, 0x42, 0xa7, 0xbf, 0xe4, 0x60, 0x0d, 0, 0x40}, blob(5000, 0x30)}
 	tu, err := av1.Bitstream(obus).Marshal()
 	require.NoError(t, err)
-	aac := mpeg4audio.AudioSpecificConfig{Type: mpeg4audio.ObjectTypeAACLC, SampleRate: 48000, ChannelConfig: 2, ChannelCount: 2}
+	aac := mpeg4audio.AudioSpecificConfig{Type: mpeg4audio.ObjectTypeAACLC, SampleRate: 48000, ChannelConfig: 2}
 
 	for name, c := range map[string]struct {
 		codec  codecs.Codec
@@ -66,7 +66,8 @@ func TestEveryStoredCodecArrivesUnchanged(t *testing.T) {
 		sample []byte
 		decode func(f format.Format) func(*rtp.Packet) ([]byte, error)
 	}{
-		"H.264": {&codecs.H264{SPS: testSPS, PPS: testPPS}, 90000, avcc(t, testSPS, testPPS, blob(9, 6), blob(1400, 0x65), blob(1401, 0x65), blob(10000, 0x65)),
+		"H.264": {
+			&codecs.H264{SPS: testSPS, PPS: testPPS}, 90000, avcc(t, testSPS, testPPS, blob(9, 6), blob(1400, 0x65), blob(1401, 0x65), blob(10000, 0x65)),
 			func(f format.Format) func(*rtp.Packet) ([]byte, error) {
 				d, err := f.(*format.H264).CreateDecoder()
 				require.NoError(t, err)
@@ -77,8 +78,10 @@ func TestEveryStoredCodecArrivesUnchanged(t *testing.T) {
 					}
 					return avcc(t, n...), nil
 				}
-			}},
-		"H.265": {&codecs.H265{VPS: test5VPS, SPS: test5SPS, PPS: test5PPS}, 90000, avcc(t, test5VPS, test5SPS, test5PPS, blob(1400, 0x26, 1), blob(1401, 0x26, 1), blob(10000, 0x26, 1)),
+			},
+		},
+		"H.265": {
+			&codecs.H265{VPS: test5VPS, SPS: test5SPS, PPS: test5PPS}, 90000, avcc(t, test5VPS, test5SPS, test5PPS, blob(1400, 0x26, 1), blob(1401, 0x26, 1), blob(10000, 0x26, 1)),
 			func(f format.Format) func(*rtp.Packet) ([]byte, error) {
 				d, err := f.(*format.H265).CreateDecoder()
 				require.NoError(t, err)
@@ -89,8 +92,10 @@ func TestEveryStoredCodecArrivesUnchanged(t *testing.T) {
 					}
 					return avcc(t, n...), nil
 				}
-			}},
-		"AV1": {&codecs.AV1{SequenceHeader: []byte{8, 0, 0, 0, 66, 167, 191, 228, 96, 13, 0, 64}}, 90000, tu,
+			},
+		},
+		"AV1": {
+			&codecs.AV1{SequenceHeader: []byte{8, 0, 0, 0, 66, 167, 191, 228, 96, 13, 0, 64}}, 90000, tu,
 			func(f format.Format) func(*rtp.Packet) ([]byte, error) {
 				d, err := f.(*format.AV1).CreateDecoder()
 				require.NoError(t, err)
@@ -101,14 +106,18 @@ func TestEveryStoredCodecArrivesUnchanged(t *testing.T) {
 					}
 					return av1.Bitstream(o).Marshal()
 				}
-			}},
-		"VP9": {&codecs.VP9{Width: 1920, Height: 804, BitDepth: 8, ChromaSubsampling: 1}, 90000, blob(5000, 0x82, 0x49, 0x83, 0x42, 0, 0x77, 0xf0, 0x32, 0x34),
+			},
+		},
+		"VP9": {
+			&codecs.VP9{Width: 1920, Height: 804, BitDepth: 8, ChromaSubsampling: 1}, 90000, blob(5000, 0x82, 0x49, 0x83, 0x42, 0, 0x77, 0xf0, 0x32, 0x34),
 			func(f format.Format) func(*rtp.Packet) ([]byte, error) {
 				d, err := f.(*format.VP9).CreateDecoder()
 				require.NoError(t, err)
 				return d.Decode
-			}},
-		"MJPEG": {&codecs.MJPEG{Width: 320, Height: 240}, 90000, picture.Bytes(),
+			},
+		},
+		"MJPEG": {
+			&codecs.MJPEG{Width: 320, Height: 240}, 90000, picture.Bytes(),
 			func(f format.Format) func(*rtp.Packet) ([]byte, error) {
 				d, err := f.(*format.MJPEG).CreateDecoder()
 				require.NoError(t, err)
@@ -124,8 +133,10 @@ func TestEveryStoredCodecArrivesUnchanged(t *testing.T) {
 					require.Equal(t, want, got, "the same picture; its header is another one")
 					return picture.Bytes(), nil
 				}
-			}},
-		"AAC": {&codecs.MPEG4Audio{Config: aac}, 48000, blob(3000),
+			},
+		},
+		"AAC": {
+			&codecs.MPEG4Audio{Config: aac}, 48000, blob(3000),
 			func(f format.Format) func(*rtp.Packet) ([]byte, error) {
 				d, err := f.(*format.MPEG4Audio).CreateDecoder()
 				require.NoError(t, err)
@@ -133,13 +144,16 @@ func TestEveryStoredCodecArrivesUnchanged(t *testing.T) {
 					n, err := d.Decode(p)
 					return bytes.Join(n, nil), err
 				}
-			}},
-		"Opus": {&codecs.Opus{ChannelCount: 2}, 48000, blob(300),
+			},
+		},
+		"Opus": {
+			&codecs.Opus{ChannelCount: 2}, 48000, blob(300),
 			func(f format.Format) func(*rtp.Packet) ([]byte, error) {
 				d, err := f.(*format.Opus).CreateDecoder()
 				require.NoError(t, err)
 				return d.Decode
-			}},
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var buf seekablebuffer.Buffer

@@ -119,7 +119,8 @@ func (s *session) write(ctx context.Context, p *player) (bool, error) {
 		if open, _ := p.gate.state(); !open {
 			return false, nil
 		}
-		return true, s.sendUDP(ctx)
+		s.sendUDP(ctx)
+		return true, nil
 	}
 	limit := s.srv.o.Stall
 	if !p.ask.paced {

@@ -33,13 +33,13 @@ const (
 )
 
 // sendUDP sends what is collected. What cannot be sent is lost, as on any network.
-func (s *session) sendUDP(ctx context.Context) error {
+func (s *session) sendUDP(ctx context.Context) {
 	at := 0
 	for i, p := range s.out.packets {
 		if i > 0 && i%udpBurst == 0 {
 			pause(ctx, udpPause)
 			if ctx.Err() != nil {
-				return nil // not to be sent again
+				return // not to be sent again
 			}
 		}
 		l := &s.tracks[p.lane]
@@ -51,5 +51,4 @@ func (s *session) sendUDP(ctx context.Context) error {
 			_, _ = s.srv.o.RTP.WriteToUDPAddrPort(b, l.rtp)
 		}
 	}
-	return nil
 }
