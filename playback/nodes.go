@@ -149,11 +149,11 @@ type AlarmView struct {
 // whyDown says why a node does not answer, without what gRPC wraps around it.
 func whyDown(err error) string {
 	text := status.Convert(err).Message()
-	if errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded {
-		return "it does not answer in time"
-	}
 	if _, dial, ok := strings.Cut(text, "Error while dialing: "); ok {
 		return strings.TrimSuffix(dial, `"`)
+	}
+	if errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded {
+		return "it does not answer in time"
 	}
 	return text
 }
