@@ -68,9 +68,6 @@ func newSickDisk(t testing.TB) *sickDisk {
 	var st syscall.Stat_t
 	require.NoError(t, syscall.Stat(below, &st))
 	root := &fs.LoopbackRoot{Path: below, Dev: st.Dev}
-	root.NewNode = func(r *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &sickNode{LoopbackNode: fs.LoopbackNode{RootData: r}, disk: d}
-	}
 	node := &sickNode{LoopbackNode: fs.LoopbackNode{RootData: root}, disk: d}
 	root.RootNode = node
 	server, err := fs.Mount(d.mnt, node, &fs.Options{MountOptions: fuse.MountOptions{
@@ -113,6 +110,11 @@ type sickNode struct {
 	mu sync.Mutex
 	// unsynced is what was written since the last fsync: offset and length.
 	unsynced [][2]int64
+}
+
+// WrapChild implements fs.NodeWrapChilder.
+func (n *sickNode) WrapChild(context.Context, fs.InodeEmbedder) fs.InodeEmbedder {
+	return &sickNode{LoopbackNode: fs.LoopbackNode{RootData: n.RootData}, disk: n.disk}
 }
 
 func (n *sickNode) media() bool { return strings.HasSuffix(n.Path(nil), ".mp4") }
