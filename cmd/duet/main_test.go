@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duet-video/duet/internal/config"
+	"github.com/duet-video/duet/internal/pki"
 )
 
 // duet runs the command line and returns what it said.
@@ -56,6 +57,10 @@ func writeSite(t *testing.T, change ...string) string {
 func TestErrorsAreOneClearLineAndTheRightExitCode(t *testing.T) {
 	good := writeSite(t)
 	typo := writeSite(t, "role: primary", "role: primery")
+	ca, cut := t.TempDir(), filepath.Join(t.TempDir(), "cut.mp4")
+	_, err := pki.EnsureCA(ca)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(cut, make([]byte, 5000), 0o600))
 	for name, tc := range map[string]struct {
 		args []string
 		code int
@@ -73,6 +78,7 @@ func TestErrorsAreOneClearLineAndTheRightExitCode(t *testing.T) {
 		"inverted range":        {[]string{"export", "gate", "--from", "-1m", "--to", "-2m", "-o", "x.mp4", "-c", good}, exitUsage, "is not before"},
 		"verify what":           {[]string{"verify"}, exitUsage, "--data"},
 		"verify no recorder's":  {[]string{"verify", "--data", t.TempDir()}, exitFailed, "is not the data directory of a recorder"},
+		"verify a cut export":   {[]string{"verify", cut, "--ca", filepath.Join(ca, "ca.crt")}, exitFailed, "cut.mp4: it does not end with a manifest: it is no export of duet, or it was cut short"},
 		"too many cameras":      {[]string{"camsim", "-n", "0"}, exitUsage, "1 … 10000"},
 		"playback does not run": {[]string{"export", "gate", "--from", "-1m", "-o", filepath.Join(t.TempDir(), "x.mp4"), "--url", "nonsense"}, exitUsage, "http://host:port"},
 	} {

@@ -218,16 +218,24 @@ func (c *Config) checkRecorders(r *report) {
 // given: an open segment is never deleted, so it could not be kept.
 func (c *Config) checkQuotas(r *report) {
 	for i := range c.Recorders {
-		quota := c.Recorders[i].Quota
-		for j := range c.Cameras {
-			cam := &c.Cameras[j]
-			segment := Bytes(float64(cam.Bitrate) / 8 * time.Duration(c.Segment.Duration).Seconds())
-			if quota > 0 && segment > quota {
-				path := fmt.Sprintf("recorders[%d].quota", i)
-				r.add(c.nearest(path), 0, path, "%s is less than one segment of camera %s, %s (%s at %s): raise it, or make segment.duration shorter",
-					quota, cam.Name, segment, c.Segment.Duration, cam.Bitrate)
-				break
+		c.checkQuota(r, fmt.Sprintf("recorders[%d].quota", i), c.Recorders[i].Quota)
+		for j := range c.Recorders[i].Data {
+			if len(c.Recorders[i].Data) == 1 {
+				break // it has the recorder's
 			}
+			c.checkQuota(r, fmt.Sprintf("recorders[%d].data[%d].quota", i, j), c.Recorders[i].Data[j].Quota)
+		}
+	}
+}
+
+func (c *Config) checkQuota(r *report, path string, quota Bytes) {
+	for i := range c.Cameras {
+		cam := &c.Cameras[i]
+		segment := Bytes(float64(cam.Bitrate) / 8 * time.Duration(c.Segment.Duration).Seconds())
+		if quota > 0 && segment > quota {
+			r.add(c.nearest(path), 0, path, "%s is less than one segment of camera %s, %s (%s at %s): raise it, or make segment.duration shorter",
+				quota, cam.Name, segment, c.Segment.Duration, cam.Bitrate)
+			return
 		}
 	}
 }

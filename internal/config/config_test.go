@@ -88,6 +88,10 @@ func TestAQuotaThatIsLessThanASegmentIsAProblem(t *testing.T) {
 	require.Len(t, got, 1)
 	require.Contains(t, fmt.Sprint(got[0]), "recorders[0].quota: 100 MB is less than one segment of camera yard, 300 MB")
 	require.Empty(t, problems(t, strings.Replace(small, "100MB", "301MB", 1)))
+	disk := strings.Replace(small, "data: /data/r1, quota: 100MB", "data: [{path: /data/a, quota: 100MB}, {path: /data/b}]", 1)
+	got = problems(t, disk)
+	require.Len(t, got, 1)
+	require.Contains(t, fmt.Sprint(got[0]), "recorders[0].data[0].quota: 100 MB is less than one segment")
 }
 
 func TestEachProblemIsOneLineWithItsPlace(t *testing.T) {
