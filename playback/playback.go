@@ -147,7 +147,9 @@ func (s *Service) Run(ctx context.Context) error {
 	case err := <-replayed:
 		if err != nil {
 			_ = srv.Close()
-			<-served
+			if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+				err = errors.Join(err, e)
+			}
 			return err
 		}
 		<-ctx.Done() // it ended because of that
