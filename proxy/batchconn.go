@@ -44,7 +44,8 @@ func (f *flushMarks) ends(frame []byte) bool {
 // batchListener accepts connections of readers.
 type batchListener struct {
 	net.Listener
-	marks *flushMarks
+	marks    *flushMarks
+	flushers *sync.WaitGroup
 }
 
 // Accept retries passing errors, such as too many open files, which would end the
@@ -53,7 +54,7 @@ func (l *batchListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err == nil {
-			return &batchConn{Conn: c, marks: l.marks}, nil
+			return &batchConn{Conn: c, marks: l.marks, flushers: l.flushers}, nil
 		}
 		if e, ok := err.(interface{ Temporary() bool }); !ok || !e.Temporary() {
 			return nil, err
@@ -76,6 +77,9 @@ type batchConn struct {
 
 	burst []byte            // frames that follow the next message
 	skip  map[uint32]uint16 // SSRC → up to where burst has the packets
+
+	out      directOut
+	flushers *sync.WaitGroup
 }
 
 // follow lets frames, which are whole, follow the next RTSP message, and drops what comes
@@ -84,6 +88,11 @@ func (c *batchConn) follow(frames []byte, newest map[uint32]uint16) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.burst, c.skip = frames, newest
+}
+
+// rtpFrame reports whether b is an interleaved frame with RTP in it, not RTCP (RFC 5761 4).
+func rtpFrame(b []byte) bool {
+	return len(b) >= 16 && b[0] == '$' && (b[5]&0x7f < 64 || b[5]&0x7f >= 96)
 }
 
 // known reports whether burst had the packet of a frame.
@@ -125,6 +134,19 @@ func (c *batchConn) message(b []byte) (int, error) {
 func (c *batchConn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if drops, queues := c.isDirect(); queues {
+		if err := c.flush(); err != nil {
+			return 0, err
+		}
+		if drops && rtpFrame(b) {
+			return len(b), nil
+		}
+		burst := c.burst
+		if len(b) > 0 && b[0] != '$' {
+			c.burst = nil
+		}
+		return len(b), c.sendMessage(b, burst)
+	}
 	if len(b) < 4 || b[0] != '$' {
 		return c.message(b)
 	}

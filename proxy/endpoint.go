@@ -73,7 +73,9 @@ type endpoint struct {
 	server *gortsplib.Server
 	feeds  map[string]*endpointFeed
 	marks  flushMarks
-	ctx    context.Context // of run
+	// flushers are what writes to readers that do not take everything at once.
+	flushers sync.WaitGroup
+	ctx      context.Context // of run
 }
 
 type endpointFeed struct {
@@ -122,7 +124,7 @@ func (e *endpoint) start(ctx context.Context) error {
 			if err != nil {
 				return nil, err
 			}
-			return &batchListener{Listener: l, marks: &e.marks}, nil
+			return &batchListener{Listener: l, marks: &e.marks, flushers: &e.flushers}, nil
 		},
 	}
 	if err := e.server.Start(); err != nil {
@@ -146,6 +148,7 @@ func (e *endpoint) run() error {
 	cancel()
 	feeds.Wait()
 	e.server.Close()
+	e.flushers.Wait()
 	if ended {
 		return nil
 	}
@@ -157,12 +160,20 @@ type rtspStream struct {
 	e      *endpoint
 	stream *gortsplib.ServerStream
 	tracks []rtspTrack
+
+	// What follows belongs to the feed, and is under its mu.
+	readers []*reader // those that media is sent to past gortsplib
+	others  int       // those that it is not
+	frames  []byte    // whole interleaved frames, not yet sent
+	starts  []int     // of each
+	of      []uint8   // the track of each
 }
 
 type rtspTrack struct {
 	media *description.Media // nil: SDP cannot describe it
 	ssrc  uint32
 	mark  *atomic.Uint32
+	shown time.Time
 }
 
 func (e *endpoint) newStream(tracks []media.Track) (*rtspStream, error) {
@@ -201,7 +212,14 @@ func (s *rtspStream) Write(track int, p *rtp.Packet, capture time.Time, last boo
 	if last {
 		t.mark.Store(1<<16 | uint32(p.SequenceNumber))
 	}
-	_ = s.stream.WritePacketRTPWithNTP(t.media, p, capture) // fails for a closed stream only
+	if len(s.readers) > 0 {
+		s.gather(track, p)
+	}
+	// Without other readers gortsplib is shown what it derives times from.
+	if now := time.Now(); s.others > 0 || now.Sub(t.shown) > time.Second {
+		t.shown = now
+		_ = s.stream.WritePacketRTPWithNTP(t.media, p, capture) // fails for a closed stream only
+	}
 }
 
 // Report implements liveStream.
@@ -238,6 +256,10 @@ type reader struct {
 	starts  bool // the answer to PLAY is under way
 	// channels are those of media over TCP; empty: UDP.
 	channels map[*description.Media]byte
+
+	session *gortsplib.ServerSession
+	conn    *batchConn  // where media is sent past gortsplib; nil: it is not
+	stream  *rtspStream // that counts the reader; under the feed's mu
 }
 
 // find returns the camera that a path names, or the answer that refuses it.
@@ -321,7 +343,7 @@ func (e *endpoint) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Respon
 		return &base.Response{StatusCode: base.StatusNotFound, StatusMessage: "Tracks Have Changed"}, nil, nil
 	}
 	if ctx.Session.UserData() == nil {
-		ctx.Session.SetUserData(&reader{feed: f, channels: make(map[*description.Media]byte), log: f.logger.With().
+		ctx.Session.SetUserData(&reader{feed: f, session: ctx.Session, channels: make(map[*description.Media]byte), log: f.logger.With().
 			Str("remote", ctx.Conn.NetConn().RemoteAddr().String()).Str("transport", ctx.Transport.String()).Logger()})
 	}
 	return &base.Response{StatusCode: base.StatusOK}, s, nil
@@ -350,7 +372,10 @@ func (e *endpoint) watched(n int64) {
 }
 
 // OnPause implements gortsplib.ServerHandlerOnPause. The reader stays counted.
-func (e *endpoint) OnPause(*gortsplib.ServerHandlerOnPauseCtx) (*base.Response, error) {
+func (e *endpoint) OnPause(ctx *gortsplib.ServerHandlerOnPauseCtx) (*base.Response, error) {
+	if r, ok := ctx.Session.UserData().(*reader); ok {
+		r.leaveDirect()
+	}
 	return &base.Response{StatusCode: base.StatusOK}, nil
 }
 
@@ -360,6 +385,7 @@ func (e *endpoint) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx)
 	if !ok || !r.joined {
 		return
 	}
+	r.uncount()
 	r.feed.leave()
 	r.feed.camera.Readers.now.Add(-1)
 	e.watched(-1)
@@ -373,12 +399,17 @@ func (e *endpoint) OnSessionClose(ctx *gortsplib.ServerHandlerOnSessionCloseCtx)
 // OnStreamWriteError implements gortsplib.ServerHandlerOnStreamWriteError: the reader is
 // so far behind that its queue is full. It is closed, so that what it got is whole.
 func (e *endpoint) OnStreamWriteError(ctx *gortsplib.ServerHandlerOnStreamWriteErrorCtx) {
-	r, ok := ctx.Session.UserData().(*reader)
-	if ok && !r.dropped.Swap(true) {
-		r.feed.camera.Readers.dropped.Add(1)
-		r.log.Warn().Err(ctx.Error).Msg("reader is too slow and is closed")
+	if r, ok := ctx.Session.UserData().(*reader); ok {
+		r.tooSlow(ctx.Error)
 	}
 	ctx.Session.Close()
+}
+
+func (r *reader) tooSlow(err error) {
+	if !r.dropped.Swap(true) {
+		r.feed.camera.Readers.dropped.Add(1)
+		r.log.Warn().Err(err).Msg("reader is too slow and is closed")
+	}
 }
 
 // OnDecodeError implements gortsplib.ServerHandlerOnDecodeError: what readers send wrong

@@ -35,14 +35,21 @@ func (e *endpoint) OnResponse(conn *gortsplib.ServerConn, res *base.Response) {
 	r.starts = false
 	c, tcp := conn.NetConn().(*batchConn)
 	tcp = tcp && len(r.channels) > 0
-	j := r.feed.begin(tcp)
+	j := r.feed.begin(tcp, func(stream liveStream) {
+		if s, ok := stream.(*rtspStream); ok && s.stream == session.SetuppedStream() {
+			if !tcp {
+				c = nil
+			}
+			s.count(r, c)
+		}
+	})
 	s, ok := j.stream.(*rtspStream)
 	if !ok || s.stream != session.SetuppedStream() || j.atNS == 0 {
 		return
 	}
 	announce(res, session.SetuppedMedias(), s, &j)
 	if tcp && len(j.packets) > 0 {
-		c.follow(s.frames(j.packets, r.channels), s.newest(&j))
+		c.follow(s.burst(j.packets, r.channels), s.newest(&j))
 	}
 }
 
@@ -64,8 +71,8 @@ func announce(res *base.Response, medias []*description.Media, s *rtspStream, j 
 	res.Header["RTP-Info"] = info.Marshal()
 }
 
-// frames returns packets as interleaved frames (RFC 2326 10.12).
-func (s *rtspStream) frames(packets []sentPacket, channels map[*description.Media]byte) []byte {
+// burst returns packets as interleaved frames (RFC 2326 10.12).
+func (s *rtspStream) burst(packets []sentPacket, channels map[*description.Media]byte) []byte {
 	size := 0
 	for i := range packets {
 		size += 4 + len(packets[i].raw)

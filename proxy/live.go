@@ -41,6 +41,8 @@ type liveStream interface {
 	Report(track int, sr *rtcp.SenderReport)
 	// SetParams replaces the parameter sets that the SDP names.
 	SetParams(track int, params [][]byte)
+	// Flush sends what was written.
+	Flush()
 	// Close ends the sessions of all readers.
 	Close()
 }
@@ -285,6 +287,9 @@ func (f *liveFeed) batch(b []byte) error {
 		if err := f.send(int(r.Track), &r, t.last <= i); err != nil {
 			return err
 		}
+	}
+	if f.stream != nil && !f.quiet {
+		f.stream.Flush()
 	}
 	return nil
 }

@@ -98,10 +98,11 @@ type joiningTrack struct {
 }
 
 // begin tells a reader that plays by now where it begins. history: it takes what it
-// missed. What is sent from now on reaches it in any case.
-func (f *liveFeed) begin(history bool) joining {
+// missed. What is sent from now on reaches it: enter is told the stream.
+func (f *liveFeed) begin(history bool, enter func(liveStream)) joining {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	enter(f.stream)
 	j := joining{stream: f.stream, tracks: make([]joiningTrack, len(f.out))}
 	if len(f.out) == 0 {
 		return j
