@@ -106,8 +106,9 @@ func (c *batchConn) drainQueue() error {
 		o.queue, o.inWrite = nil, len(b)
 		if len(b) == 0 || o.err != nil {
 			o.writing = false
+			err := o.err
 			o.mu.Unlock()
-			return o.err
+			return err
 		}
 		o.mu.Unlock()
 		for len(b) > 0 {
