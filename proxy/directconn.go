@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"syscall"
@@ -66,7 +67,7 @@ func (c *batchConn) send(b []byte) bool {
 	n, err := tryWrite(c.Conn, b)
 	if err != nil {
 		o.err = err
-		_ = c.Conn.Close() // which ends the session
+		_ = c.Close() // which ends the session
 		return true
 	}
 	if n < len(b) {
@@ -119,7 +120,7 @@ func (c *batchConn) drainQueue() error {
 				o.mu.Lock()
 				o.err = err
 				o.mu.Unlock()
-				_ = c.Conn.Close()
+				_ = c.Close()
 				break
 			}
 			b = b[n:]
@@ -140,12 +141,12 @@ func tryWrite(c net.Conn, b []byte) (n int, err error) {
 	werr := raw.Write(func(fd uintptr) bool {
 		for {
 			n, err = syscall.Write(int(fd), b)
-			if err != syscall.EINTR {
+			if !errors.Is(err, syscall.EINTR) {
 				return true
 			}
 		}
 	})
-	if err == syscall.EAGAIN {
+	if errors.Is(err, syscall.EAGAIN) {
 		n, err = 0, nil
 	}
 	if err == nil {

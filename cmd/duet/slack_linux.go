@@ -27,5 +27,5 @@ func relaxTimers() {
 	if err != nil || unix.Prctl(unix.PR_SET_TIMERSLACK, timerSlack, 0, 0, 0) != nil {
 		return
 	}
-	_ = syscall.Exec(exe, os.Args, os.Environ()) //nolint:gosec // itself
+	_ = syscall.Exec(exe, os.Args, os.Environ())
 }

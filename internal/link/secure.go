@@ -56,7 +56,9 @@ type secureConn struct {
 
 // Write writes b, with one system call where the kernel takes it at once.
 func (c *secureConn) Write(b []byte) (int, error) {
-	c.wire.gather(true)
+	if err := c.wire.gather(true); err != nil {
+		return 0, err
+	}
 	n, err := c.Conn.Write(b)
 	return n, errors.Join(err, c.wire.gather(false))
 }
