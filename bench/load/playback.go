@@ -52,6 +52,7 @@ type stage struct {
 	a    *archive
 	http string
 	rtsp string
+	mtx  *mtxArchive // nil: not measured
 	cat  string
 	args map[string][]string
 
@@ -153,11 +154,25 @@ func (s *stage) round(ctx context.Context, round int, rep *PlaybackReport) error
 		{fmt.Sprintf("%d replays over RTSP", s.o.Replays), func(a *Answering) error {
 			return s.replays(ctx, a, all(s.o.Replays, func() string { return s.replayURL(rnd) }))
 		}},
+	}
+	if s.mtx != nil {
+		span := s.mtx.end.Sub(s.mtx.start) - s.o.Export
+		somewhere := func() time.Time { return s.mtx.start.Add(time.Duration(rnd.Int64N(int64(span)))) }
+		acts = append(acts,
+			act{"MediaMTX: /list of everything", func(a *Answering) error { return s.oneByOne(ctx, a, all(3, s.mtx.list), true) }},
+			act{"MediaMTX: seek, /get", func(a *Answering) error {
+				return s.oneByOne(ctx, a, all(max(10, s.o.Requests/10), func() string { return s.mtx.get(somewhere(), 10*time.Second) }), false)
+			}},
+			act{"MediaMTX: export, /get", func(a *Answering) error {
+				return s.atOnce(ctx, a, []string{s.mtx.get(somewhere().Truncate(segmentLength), s.o.Export)})
+			}})
+	}
+	acts = append(acts, []act{
 		{killedAct, func(a *Answering) error { return s.killed(ctx, a, all(s.o.Streams, minute)) }},
 		seeks("seek, a recorder dead"),
 		begins("HLS: playlist, and with init header and first segment, a recorder dead"),
 		timelines("timeline of everything, a recorder dead", to.Sub(from)-2*time.Second),
-	}
+	}...)
 	for _, x := range acts {
 		s.o.Log("playback: round %d of %d: %s", round, s.o.Rounds, x.name)
 		a := &Answering{What: x.name, Round: round, CPU: map[string]float64{}, Memory: map[string]int64{}}
@@ -256,7 +271,29 @@ tls: {dir: %q}
 			return err
 		}
 	}
+	if err := s.openMTX(ctx); err != nil {
+		return err
+	}
 	return s.ready(ctx)
+}
+
+// openMTX makes the archive of MediaMTX, where that is to be measured.
+func (s *stage) openMTX(ctx context.Context) error {
+	if s.o.MediaMTX == "" {
+		return nil
+	}
+	dir, err := s.b.mkdir("mtx")
+	if err != nil {
+		return err
+	}
+	if s.mtx, err = newMTXArchive(ctx, &s.o.Options, dir, s.o.Days, s.o.Mbit, time.Now()); err != nil {
+		return err
+	}
+	c, err := s.mtx.serve(ctx, s.b)
+	if c != nil {
+		s.procs["mediamtx"] = c
+	}
+	return err
 }
 
 // fill lets a recorder begin its data directory and puts the archive there.

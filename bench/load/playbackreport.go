@@ -58,7 +58,7 @@ func (r *PlaybackReport) ratio(what, to string) Spread {
 
 // Tables implements Report.
 func (r *PlaybackReport) Tables() string {
-	t := table{head: []string{"request", "of them", "first byte p50", "p99", "whole p50", "p99", "MB/s", "longest stall", "processor time", "memory of playback", "wrong"}}
+	t := table{head: []string{"request", "of them", "first byte p50", "p99", "whole p50", "p99", "MB/s", "longest stall", "processor time", "memory of the server", "wrong"}}
 	for _, what := range distinct(r.Runs, func(a *Answering) string { return a.What }) {
 		runs := r.of(what)
 		ms := func(f func(*Answering) float64) string { return f2(over(runs, f).Median) + " ms" }
@@ -75,7 +75,7 @@ func (r *PlaybackReport) Tables() string {
 		}
 		t.add(what, fmt.Sprint(n), ms(func(a *Answering) float64 { return a.First.P50 }), ms(func(a *Answering) float64 { return a.First.P99 }),
 			ms(func(a *Answering) float64 { return a.Whole.P50 }), ms(func(a *Answering) float64 { return a.Whole.P99 }),
-			speed, stall, usedBy(runs), mega(over(runs, func(a *Answering) float64 { return float64(a.Memory["v1"]) }).Max), fmt.Sprint(wrong))
+			speed, stall, usedBy(runs), mega(over(runs, func(a *Answering) float64 { return float64(a.Memory[server(what)]) }).Max), fmt.Sprint(wrong))
 	}
 	one, many := r.ratio("export", "cat, as much"), r.ratio(fmt.Sprintf("%d exports at once", r.Streams), fmt.Sprintf("%d × cat at once", r.Streams))
 	return fmt.Sprintf("%d days of a camera of %g Mbit/s: %d fragments of %g s in %d segments, on each of two recorders; exports of %g s.\n\n%s\nSpeed over that of cat: one export %.2f, %d at once %.2f.\n",
@@ -91,4 +91,15 @@ func usedBy(runs []Answering) string {
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// server returns the process that answers a kind of request.
+func server(what string) string {
+	switch {
+	case strings.HasPrefix(what, "MediaMTX"):
+		return "mediamtx"
+	case strings.Contains(what, "cat"):
+		return "cat"
+	}
+	return "v1"
 }
