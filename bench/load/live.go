@@ -98,7 +98,13 @@ func Live(ctx context.Context, o *LiveOptions) (*LiveReport, error) {
 				o.Log("live: round %d of %d, %s: %s", round+1, o.Rounds, p, s.name())
 				w, err := o.run(ctx, p, s)
 				if err != nil {
-					return nil, fmt.Errorf("live %s with %s: %w", p, s.name(), err)
+					err = fmt.Errorf("live %s with %s: %w", p, s.name(), err)
+					if s.name() == "duet" || ctx.Err() != nil {
+						return nil, err
+					}
+					o.Log("%v", err)
+					rep.Failed = append(rep.Failed, err.Error()) // a peer's failure is a result
+					continue
 				}
 				w.Round = round + 1
 				rep.Runs = append(rep.Runs, *w)

@@ -13,6 +13,8 @@ type LiveReport struct {
 	Warm    float64    `json:"warm_seconds"`
 	For     float64    `json:"seconds"`
 	Runs    []Watching `json:"runs"`
+	// Failed says which peers did not even begin, and why.
+	Failed []string `json:"failed,omitempty"`
 }
 
 // Name implements Report.
@@ -85,5 +87,5 @@ func (r *LiveReport) Tables() string {
 				f0(over(runs, func(w *Watching) float64 { return w.Switches }).Median), fmt.Sprint(faults))
 		}
 	}
-	return t.String() + r.targets()
+	return t.String() + failed(r.Failed) + r.targets()
 }

@@ -121,7 +121,13 @@ func (o *RecordOptions) once(ctx context.Context, rep *RecordReport, round int, 
 	o.Log("record: round %d of %d, %s: %s", round, o.Rounds, p, s.name())
 	r, err := o.run(ctx, p, s)
 	if err != nil {
-		return fmt.Errorf("record %s with %s: %w", p, s.name(), err)
+		err = fmt.Errorf("record %s with %s: %w", p, s.name(), err)
+		if s.name() == "duet" || ctx.Err() != nil {
+			return err
+		}
+		o.Log("%v", err)
+		rep.Failed = append(rep.Failed, err.Error()) // a peer's failure is a result
+		return nil
 	}
 	r.Round = round
 	rep.Runs = append(rep.Runs, *r)

@@ -14,6 +14,8 @@ type RecordReport struct {
 	For        float64     `json:"seconds"`
 	LogSeconds int         `json:"log_seconds"`
 	Runs       []Recording `json:"runs"`
+	// Failed says which peers did not even begin, and why.
+	Failed []string `json:"failed,omitempty"`
 }
 
 // Lossless implements Report.
@@ -102,7 +104,7 @@ func (r *RecordReport) Tables() string {
 	if len(d.rows) > 0 {
 		out += "\n" + d.String()
 	}
-	return out + r.targets() + r.planning() + r.hottest()
+	return out + failed(r.Failed) + r.targets() + r.planning() + r.hottest()
 }
 
 func sumRoles(m *Recording, f func(*RoleUsage) float64) float64 {

@@ -74,3 +74,11 @@ func Insert(r Report, file string) error {
 	text := head + begin + "\n" + strings.TrimSpace(Markdown(r)) + "\n\n" + end + foot
 	return os.WriteFile(file, []byte(text), 0o644)
 }
+
+// failed lists what could not be measured.
+func failed(list []string) string {
+	if len(list) == 0 {
+		return ""
+	}
+	return "\nNot measured: " + strings.Join(list, "; ") + ".\n"
+}
