@@ -20,10 +20,15 @@ type cutter struct {
 	storable []bool
 }
 
+// slack is the part of fragment.min by which a fragment may be shorter. Capture times follow
+// a camera's clock by small changes of rate: of a camera whose GOP is as long as
+// fragment.min, every other one would be a little short, and its fragment twice as long.
+const slack = 20
+
 // newCutter returns a cutter for an epoch with these tracks. Fragments last at least
-// least, where random access points allow, and at most most.
+// least (less a twentieth), where random access points allow, and at most most.
 func newCutter(tracks []media.Track, least, most time.Duration) *cutter {
-	c := &cutter{minNS: int64(least), maxNS: int64(most), reference: referenceTrack(tracks)}
+	c := &cutter{minNS: int64(least - least/slack), maxNS: int64(most), reference: referenceTrack(tracks)}
 	for _, t := range tracks {
 		c.storable = append(c.storable, t.Kind != media.KindMetadata)
 	}

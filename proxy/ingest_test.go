@@ -440,7 +440,7 @@ func TestCutsAreWhereTheyMayBe(t *testing.T) {
 			if r.Flags.Has(record.Cut) {
 				require.True(t, r.Flags.Has(record.AccessUnit))
 				if i > 0 {
-					require.GreaterOrEqual(t, r.CaptureNS-lastCut, int64(time.Second))
+					require.GreaterOrEqual(t, r.CaptureNS-lastCut, int64(950*time.Millisecond))
 				}
 				if r.Flags.Has(record.Forced) && i > 0 {
 					require.GreaterOrEqual(t, r.CaptureNS-lastCut, 10*int64(time.Second))
