@@ -48,11 +48,11 @@ func TestAProfileOfThisProcessShowsWhereItsTimeWent(t *testing.T) {
 	require.Contains(t, string(svg), "flame_test.burn")
 	d := xml.NewDecoder(bytes.NewReader(svg))
 	for {
-		if _, err := d.Token(); errors.Is(err, io.EOF) {
+		_, err := d.Token()
+		if errors.Is(err, io.EOF) {
 			break
-		} else {
-			require.NoError(t, err)
 		}
+		require.NoError(t, err)
 	}
 }
 

@@ -67,7 +67,7 @@ func (n *Node) draw(b *strings.Builder, x, w, y float64, all int64) {
 
 // colour is the same for all functions of a package.
 func colour(name string) string {
-	pkg := name
+	var pkg string
 	if i := strings.LastIndexByte(name, '/'); i >= 0 {
 		rest, _, _ := strings.Cut(name[i:], ".")
 		pkg = name[:i] + rest

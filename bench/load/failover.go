@@ -71,7 +71,7 @@ func faults() []fault {
 		},
 		{
 			// Nobody closes a connection: what is left are time limits.
-			name: "link to a recorder cut", least: 12 * time.Second, begin: func(t *theatre) error { t.path.block(); return nil },
+			name: "link to a recorder cut", least: 8 * time.Second, begin: func(t *theatre) error { t.path.block(); return nil },
 			end: func(t *theatre) error { t.path.unblock(); return nil },
 		},
 		{

@@ -81,8 +81,9 @@ func (r *RecordReport) targets() string {
 			for i := range theirs {
 				missing += theirs[i].Losses.Missing + theirs[i].LateUnits
 			}
-			if missing > 0 {
-				what += fmt.Sprintf(" (which lost %d access units)", missing)
+			if missing > 0 { // who drops what it should write is cheap
+				t.add(what, "≤ "+f2(peer.bound), f2(r.ratio(p, peer.name).Median), fmt.Sprintf("not comparable: %s lost %d access units", peer.name, missing))
+				continue
 			}
 			t.most(what, peer.bound, r.ratio(p, peer.name).Median, "%.2f")
 		}

@@ -83,16 +83,16 @@ func timed(o load.Options, rounds int, warm, during time.Duration) load.Options 
 func usualWorks(o load.Options) *works {
 	return &works{
 		record: load.RecordOptions{
-			Options: timed(o, 2, 6*time.Second, 6*time.Second), LogSeconds: 5, Durable: 4 * time.Second,
+			Options: timed(o, 2, 5*time.Second, 5*time.Second), LogSeconds: 5, Durable: 4 * time.Second,
 			Points: []load.Point{{Cameras: 100, Mbit: 4, Codec: "h264", Recorders: 2}},
 		},
 		live: load.LiveOptions{
-			Options: timed(o, 2, 4*time.Second, 6*time.Second), LogSeconds: 5,
+			Options: timed(o, 2, 3*time.Second, 5*time.Second), LogSeconds: 5,
 			Points: []load.Point{{Cameras: 64, Mbit: 4, Codec: "h264", Recorders: 2, Readers: 2}},
 		},
-		failover: load.FailoverOptions{Options: timed(o, 1, 0, time.Second), Cameras: 4, Down: 3 * time.Second},
+		failover: load.FailoverOptions{Options: timed(o, 1, 0, time.Second), Cameras: 4, Down: 2 * time.Second},
 		playback: load.PlaybackOptions{
-			Options: timed(o, 1, 0, time.Second), Days: 30, Fragment: 2 * time.Second, Mbit: 4, Requests: 200, Streams: 8, Replays: 32, Export: 2 * time.Minute,
+			Options: timed(o, 1, 0, time.Second), Days: 30, Fragment: 2 * time.Second, Mbit: 4, Requests: 100, Streams: 8, Replays: 32, Export: time.Minute,
 		},
 	}
 }
@@ -122,7 +122,7 @@ func thoroughWorks(o load.Options) *works {
 	w.live.OtherRounds = 1
 	w.live.Points = append(w.live.Points, load.Point{Cameras: 64, Mbit: 4, Codec: "h264", Recorders: 2, Readers: 1}, load.Point{Cameras: 16, Mbit: 4, Codec: "h264", Recorders: 2, Readers: 8})
 	w.failover.Rounds, w.failover.Down = 3, 5*time.Second
-	w.playback.Rounds, w.playback.Export = 3, 5*time.Minute
+	w.playback.Rounds, w.playback.Requests, w.playback.Export = 3, 200, 5*time.Minute
 	return w
 }
 
