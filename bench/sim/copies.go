@@ -132,7 +132,7 @@ func (s *Site) equalSets() error {
 			}
 			wanted := s.wanted(copyKey{c.name, copies[1-j]}, sets[1-j])
 			for k, f := range set {
-				if sets[1-j][k] == nil && wanted(f) {
+				if sets[1-j][k] == nil && wanted(f) && !(s.opts.Spare && longer(sets[1-j], k)) {
 					return fmt.Errorf("%s: only %s has fragment %s+%d…%d %x, of %s", c.name, copies[j], k.epoch, k.first, k.end, k.hash[:4],
 						s.seconds(time.Unix(0, f.GetStartNs())))
 				}
@@ -140,6 +140,17 @@ func (s *Site) equalSets() error {
 		}
 	}
 	return nil
+}
+
+// longer reports whether a set has a fragment that begins with the same record and has more:
+// what a spare has of one that it was not sent whole stays so.
+func longer(set map[fragmentKey]*nodepb.Fragment, k fragmentKey) bool {
+	for o := range set {
+		if o.epoch == k.epoch && o.first == k.first && o.end > k.end {
+			return true
+		}
+	}
+	return false
 }
 
 func keyOf(f *nodepb.Fragment) fragmentKey {

@@ -186,7 +186,7 @@ func (s *Site) covers(key copyKey, held coverage, acked map[record.Epoch]uint64)
 		}
 		at := list[0].first
 		for _, x := range list {
-			if x.first > at {
+			if x.first > at && at < end { // behind it nothing was promised
 				return fmt.Errorf("acknowledged %s up to offset %d, holds nothing of %d … %d", epoch, end, at, x.first)
 			}
 			at = max(at, x.end)

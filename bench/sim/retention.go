@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"errors"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +48,9 @@ func stored(mem vfs.FS, disk int) (files []footage, bytes int64, err error) {
 	}
 	for _, name := range names {
 		f, err := footageOf(mem, disk, name)
+		if errors.Is(err, fs.ErrNotExist) { // it went meanwhile
+			continue
+		}
 		if err != nil {
 			return nil, 0, err
 		}
