@@ -306,7 +306,7 @@ func TestWhatIsNotAdoptedYetIsUnknownAndRecordingIsNot(t *testing.T) {
 	require.Contains(t, alarms(), alarmRebuilding)
 	require.NotContains(t, alarms(), alarmRecovering)
 	require.NotNil(t, g.state().GetDisks()[0].GetAdoption())
-	require.Equal(t, 39, len(g.fragments("gate")))         //nolint:testifylint // of a failure, the number says enough
+	require.Eventually(t, func() bool { return len(g.fragments("gate")) == 39 }, patience, 5*time.Millisecond, "the newest come first")
 	if before := ask().GetLackingBeforeNs(); before != 0 { // 0: of anything
 		require.GreaterOrEqual(t, before, testBase.Add(20*time.Second-time.Hour).UnixNano())
 	}
