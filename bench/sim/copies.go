@@ -132,7 +132,7 @@ func (s *Site) equalSets() error {
 			}
 			wanted := s.wanted(copyKey{c.name, copies[1-j]}, sets[1-j])
 			for k, f := range set {
-				if sets[1-j][k] == nil && wanted(f) && !(s.opts.Spare && longer(sets[1-j], k)) {
+				if sets[1-j][k] == nil && wanted(f) && (!s.opts.Spare || !longer(sets[1-j], k)) {
 					return fmt.Errorf("%s: only %s has fragment %s+%d…%d %x, of %s", c.name, copies[j], k.epoch, k.first, k.end, k.hash[:4],
 						s.seconds(time.Unix(0, f.GetStartNs())))
 				}
