@@ -69,6 +69,9 @@ func (m mutation) overlay(t *testing.T) string {
 
 // The mistakes are those of the program as it is: a change of the program changes them.
 func TestMutationsFitTheProgram(t *testing.T) {
+	if !*mutations {
+		t.Skip("-sim.mutations was not given")
+	}
 	for _, m := range readMutations(t) {
 		m.overlay(t)
 	}
