@@ -186,7 +186,8 @@ func (s *Site) covers(key copyKey, held coverage, acked map[record.Epoch]uint64)
 		}
 		at := list[0].first
 		for _, x := range list {
-			if x.first > at && at < end { // behind it nothing was promised
+			// Behind the end nothing was promised; what retention has passed does not come back.
+			if x.first > at && at < end && (!holes || len(o.expired[key]) == 0) {
 				return fmt.Errorf("acknowledged %s up to offset %d, holds nothing of %d … %d", epoch, end, at, x.first)
 			}
 			at = max(at, x.end)
