@@ -149,11 +149,10 @@ func (g *running) wait(l *testLog, offset uint64) {
 	}, patience, 2*time.Millisecond, "durable is %v of camera %s", g.camera(l.camera).GetDurable(), l.camera)
 }
 
-// fragments lists a camera and checks each fragment against its hash.
-func (g *running) fragments(camera string) []*nodepb.Fragment {
+// list lists a camera.
+func (g *running) list(camera string) []*nodepb.Fragment {
 	g.t.Helper()
-	ctx := context.Background()
-	list, err := g.client.Fragments(ctx, &nodepb.FragmentsRequest{Camera: camera, EndNs: math.MaxInt64})
+	list, err := g.client.Fragments(context.Background(), &nodepb.FragmentsRequest{Camera: camera, EndNs: math.MaxInt64})
 	require.NoError(g.t, err)
 	var out []*nodepb.Fragment
 	for {
@@ -162,16 +161,24 @@ func (g *running) fragments(camera string) []*nodepb.Fragment {
 			return out
 		}
 		require.NoError(g.t, err)
-		for _, f := range m.GetFragments() {
-			data, err := g.read(camera, f)
-			require.NoError(g.t, err)
-			require.Equal(g.t, f.GetHash(), sum(data))
-			init, err := g.client.Init(ctx, &nodepb.InitRequest{Camera: camera, Hash: f.GetInitHash()})
-			require.NoError(g.t, err)
-			require.Equal(g.t, f.GetInitHash(), sum(init.GetData()))
-			out = append(out, f)
-		}
+		out = append(out, m.GetFragments()...)
 	}
+}
+
+// fragments lists a camera and checks each fragment against its hash. Nothing may be
+// deleted meanwhile.
+func (g *running) fragments(camera string) []*nodepb.Fragment {
+	g.t.Helper()
+	out := g.list(camera)
+	for _, f := range out {
+		data, err := g.read(camera, f)
+		require.NoError(g.t, err)
+		require.Equal(g.t, f.GetHash(), sum(data))
+		init, err := g.client.Init(context.Background(), &nodepb.InitRequest{Camera: camera, Hash: f.GetInitHash()})
+		require.NoError(g.t, err)
+		require.Equal(g.t, f.GetInitHash(), sum(init.GetData()))
+	}
+	return out
 }
 
 func (g *running) read(camera string, f *nodepb.Fragment) ([]byte, error) {

@@ -12,7 +12,7 @@ import (
 
 // starts returns the seconds after testBase at which the fragments of a recorder start.
 func starts(g *running) (out []int64) {
-	for _, f := range g.fragments("gate") {
+	for _, f := range g.list("gate") {
 		out = append(out, (f.GetStartNs()-testBase.UnixNano())/1e9)
 	}
 	return out
