@@ -107,6 +107,8 @@ func (c *batchConn) drainQueue() error {
 		o.queue, o.inWrite = nil, len(b)
 		if len(b) == 0 || o.err != nil {
 			o.writing = false
+			// The next write may be that of a camera that was away for longer.
+			_ = c.Conn.SetWriteDeadline(time.Time{})
 			err := o.err
 			o.mu.Unlock()
 			return err

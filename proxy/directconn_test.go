@@ -92,3 +92,39 @@ func TestAReaderThatIsGoneIsNotSentAnything(t *testing.T) {
 	}, 20*time.Second, time.Millisecond)
 	flushers.Wait()
 }
+
+// shortLived is a connection whose write deadlines can be made to have passed.
+type shortLived struct {
+	*net.TCPConn
+	deadline time.Time
+}
+
+func (c *shortLived) SetWriteDeadline(t time.Time) error {
+	c.deadline = t
+	return c.TCPConn.SetWriteDeadline(t)
+}
+
+// later is how it is when more time has gone by than a write may take.
+func (c *shortLived) later() error {
+	if c.deadline.IsZero() {
+		return nil
+	}
+	return c.TCPConn.SetWriteDeadline(time.Unix(1, 0))
+}
+
+func TestAReaderOfACameraThatWasAwayForLongIsStillThere(t *testing.T) {
+	here, there := tcpPair(t)
+	conn := &shortLived{TCPConn: here}
+	var flushers sync.WaitGroup
+	c := &batchConn{Conn: conn, marks: &flushMarks{}, flushers: &flushers}
+	c.direct()
+	_, err := c.Write([]byte("RTSP/1.0 200 OK\r\n\r\n"))
+	require.NoError(t, err)
+	require.NoError(t, conn.later())
+	require.True(t, c.send(numbered(1, 1000)))
+	flushers.Wait()
+	require.NoError(t, here.CloseWrite())
+	b, err := io.ReadAll(there)
+	require.NoError(t, err)
+	require.True(t, bytes.HasSuffix(b, numbered(1, 1000)), "it is sent what comes then")
+}

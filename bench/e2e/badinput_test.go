@@ -226,7 +226,7 @@ func TestBadInputStopsNothing(t *testing.T) {
 				addresses = append(addresses, f)
 			}
 		}
-		require.Len(t, addresses, 6)
+		require.Len(t, addresses, 7)
 		heads := []string{
 			"", "\x16\x03\x01", "GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "OPTIONS rtsp://x RTSP/1.0\r\nCSeq: 1\r\n\r\n",
 			"DESCRIBE rtsp://x/gate RTSP/1.0\r\nCSeq: " + strings.Repeat("9", 5000) + "\r\n\r\n", "$\x00\xff\xff", "SETUP * RTSP/1.0\r\n\r\n",
