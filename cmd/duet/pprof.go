@@ -29,6 +29,6 @@ func serveProfiles(ctx context.Context, addr string) (stop func(), err error) {
 	go func() { served <- srv.Serve(l) }()
 	return func() {
 		_ = srv.Close()
-		_ = <-served // whatever it says: the node has done its work
+		<-served // whatever it says: the node has done its work
 	}, nil
 }
