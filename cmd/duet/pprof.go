@@ -25,10 +25,13 @@ func serveProfiles(ctx context.Context, addr string) (stop func(), err error) {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = srv.Serve(l) // whatever it says: the node does its work without
+	}()
 	return func() {
 		_ = srv.Close()
-		<-served // whatever it says: the node has done its work
+		<-served
 	}, nil
 }
