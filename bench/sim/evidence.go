@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -18,6 +20,9 @@ type evidence struct {
 	inForce []string
 	// held is what they had of the range then: it has to stay.
 	held []heldStretch
+	// leaving are the files, by fileKey, whose deletion they had decided before: the index
+	// has forgotten them, and the lock does not bring them back.
+	leaving map[string]bool
 	// released: nothing keeps its footage, or nothing may. unsure: the answer did not come.
 	released, unsure bool
 }
@@ -82,6 +87,7 @@ func (s *Site) lock(camera string, from, to time.Duration) (string, error) {
 		}
 		e.id, e.inForce = view.ID, view.InForce
 		slices.Sort(e.inForce)
+		e.leaving = s.leaving(e.inForce)
 		if t, err := s.timeline(camera, now.Add(-from), now.Add(-to)); err == nil {
 			for _, x := range t.Spans {
 				e.held = append(e.held, heldStretch{x.Start, x.End, x.Recorders})
@@ -96,6 +102,37 @@ func (s *Site) lock(camera string, from, to time.Duration) (string, error) {
 		return "no answer\n", nil
 	}
 	return fmt.Sprintf("%s in force on %v\n", e, e.inForce), nil
+}
+
+// leaving returns the files that recorders have marked for deletion and not yet removed,
+// because a disk failed or a process died in between. Where no index can be read there
+// are none.
+func (s *Site) leaving(recorders []string) map[string]bool {
+	out := map[string]bool{}
+	for _, name := range recorders {
+		n := s.nodes[name]
+		for disk := range n.disks.broken {
+			store, err := openIndex(n.disks.copied(), disk)
+			if err != nil {
+				continue
+			}
+			for _, seg := range store.Deleting() {
+				out[fileKey(name, disk, seg.Path)] = true
+			}
+			_ = store.Close()
+		}
+	}
+	return out
+}
+
+// unmark forgets which files of a disk were marked for deletion: so does its index, and
+// one that is made anew names them again.
+func (o *observations) unmark(disk string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, e := range o.evidence {
+		maps.DeleteFunc(e.leaving, func(file string, _ bool) bool { return strings.HasPrefix(file, disk) })
+	}
 }
 
 // release releases the lock that was placed as the n-th. One that was refused has no

@@ -104,6 +104,7 @@ func (s *Site) forget(word string) error {
 		if err := mem.RemoveAll(mem.PathJoin(dataDir(i), ".duet", "index")); err != nil {
 			return err
 		}
+		s.seen.unmark(fileKey(n.name, i, ""))
 	}
 	return nil
 }

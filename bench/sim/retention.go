@@ -72,8 +72,11 @@ func (s *Site) removing(recorder string) func(*mount, int, string) {
 		key := copyKey{f.fragments[0].Camera, recorder}
 		s.seen.mu.Lock()
 		defer s.seen.mu.Unlock()
+		file := fileKey(recorder, disk, path)
 		for _, e := range s.seen.evidence {
-			if e.holds(key, f.start, f.end) {
+			left := e.leaving[file]
+			delete(e.leaving, file) // another one of the name is another one
+			if !left && e.holds(key, f.start, f.end) {
 				s.seen.faults = append(s.seen.faults, evidenceStays.broken("%s removes %s, which %s keeps since %v", recorder, path, e, e.at.Sub(s.start)))
 			}
 		}
