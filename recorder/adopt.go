@@ -180,6 +180,9 @@ func (a *adopter) enter(ctx context.Context, f *unnamed) error {
 		if _, _, err := a.trim(s, 0); err != nil {
 			return err
 		}
+		if err := a.fill(s, initOf(a.index.store())); err != nil {
+			return err
+		}
 		if err := a.syncNames(f.path); err != nil {
 			return err
 		}

@@ -322,7 +322,15 @@ func (r *recovery) file(s *index.Store, p string, indexed map[int64]index.Ref) e
 	if removed {
 		r.report.removed++
 	}
-	return r.name(s, f, adopt)
+	known := len(f.quarantined)
+	// Before they are named: until then, the next start looks at all of the file again.
+	if err := r.fill(f, initOf(s)); err != nil {
+		return err
+	}
+	if err := r.name(s, f, adopt); err != nil || len(f.quarantined) == known {
+		return err
+	}
+	return s.MarkDamaged(f.quarantined[known:])
 }
 
 // name names whole fragments in the index that a crash kept out of it.

@@ -1,8 +1,13 @@
 package recorder
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
 	"math"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -211,6 +216,91 @@ func TestDamageInTheTailIsNotAdopted(t *testing.T) {
 	require.Equal(t, infos, g.fragments("gate"))
 	g.check()
 	g.close()
+}
+
+func TestHolesOfAPowerCutBecomeBoxesThatPlayersSkip(t *testing.T) {
+	holes := map[string]struct {
+		cut  func(b []byte, init int64, refs []index.Ref)
+		lost []int
+		kept bool // a hole is left: what is there is none of a crash's
+	}{
+		"the header and the first": {cut: func(b []byte, _ int64, refs []index.Ref) { clear(b[:refs[1].At]) }, lost: []int{0}},
+		"the header alone":         {cut: func(b []byte, init int64, _ []index.Ref) { clear(b[:init]) }},
+		"the box of one":           {cut: func(b []byte, _ int64, refs []index.Ref) { clear(b[refs[1].At:][:30]) }, lost: []int{1}},
+		"two":                      {cut: func(b []byte, _ int64, refs []index.Ref) { clear(b[refs[1].At:refs[3].At]) }, lost: []int{1, 2}},
+		"behind the box of one": {cut: func(b []byte, _ int64, refs []index.Ref) {
+			clear(b[refs[1].At+boxLen(&refs[1].Info) : refs[2].At])
+		}, lost: []int{1}},
+		"something else": {cut: func(b []byte, _ int64, refs []index.Ref) { copy(b[refs[1].At:], "something that nobody knows") }, lost: []int{1}, kept: true},
+	}
+	for name, c := range holes {
+		for _, adopted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, adopted %v", name, adopted), func(t *testing.T) {
+				mem, l, infos := recorded(t)
+				g := openRig(t, mem)
+				tail := segmentsOf(g)[1]
+				var refs []index.Ref
+				for ref, err := range g.disk.index.store().Fragments("gate", 0, math.MaxInt64) {
+					require.NoError(t, err)
+					if ref.Segment == tail {
+						refs = append(refs, ref)
+					}
+				}
+				require.Len(t, refs, 4)
+				whole, err := readFile(mem, g.disk.name(tail), math.MaxInt64)
+				require.NoError(t, err)
+				b := bytes.Clone(whole)
+				c.cut(b, refs[0].At, refs)
+				rewrite(t, mem, g.disk.name(tail), b)
+				require.NoError(t, g.disk.index.store().DeleteFragments(refs))
+				if adopted { // while it records, not at the start
+					require.NoError(t, g.adopt.one(t.Context(), tail))
+				}
+				g.close()
+				g = openRig(t, mem)
+				want := slices.Clone(infos)
+				for _, i := range slices.Backward(c.lost) {
+					want = slices.DeleteFunc(want, func(info media.Info) bool { return info == refs[i].Info })
+				}
+				require.True(t, slices.Equal(want, g.fragments("gate")))
+				after := g.files()[tail]
+				require.Len(t, after, len(whole))
+				require.Equal(t, c.kept, damagedBytes(t, after) > 0)
+				if c.kept {
+					require.Equal(t, b, after)
+				} else {
+					require.Equal(t, whole[:refs[0].At], after[:refs[0].At], "the header")
+				}
+				g.check()
+				if !adopted { // the start knows what to ask for again
+					l.play(t, g.feed("gate"), 50)
+					g.commit()
+					want = infos
+					require.True(t, slices.Equal(want, g.fragments("gate")))
+					g.check()
+				}
+				g.close()
+				g = openRig(t, mem)
+				require.True(t, slices.Equal(want, g.fragments("gate")))
+				require.Zero(t, g.rec.report)
+				g.close()
+			})
+		}
+	}
+}
+
+// damagedBytes counts those that are in no box.
+func damagedBytes(t *testing.T, file []byte) (n int64) {
+	for s := media.NewScanner(bytes.NewReader(file), int64(len(file)), false); ; {
+		it, err := s.Next()
+		if errors.Is(err, io.EOF) {
+			return n
+		}
+		require.NoError(t, err)
+		if it.Kind == media.ItemDamage || it.Kind == media.ItemTail {
+			n += it.Len
+		}
+	}
 }
 
 func TestStartReadsOnlyTheNewestFiles(t *testing.T) {

@@ -103,6 +103,8 @@ type scanned struct {
 	// foreign counts whole ones of other cameras.
 	damaged int64
 	foreign int
+	// holes are those of the damaged bytes that are in no box.
+	holes []hole
 	// quarantined are the fragments that were found damaged before.
 	quarantined []index.Damage
 	// last is where the last whole or quarantined fragment ends.
@@ -193,6 +195,7 @@ func (a archive) scanBy(p string, from int64, verify func(*index.Ref) bool, thro
 			out.init = item.Init
 		case media.ItemDamage:
 			out.damaged += item.Len
+			out.holes = append(out.holes, hole{item.At, item.Len})
 		case media.ItemQuarantined:
 			out.last = item.At + item.Len
 			if item.Known && item.Info.Camera == parsed.camera {

@@ -24,6 +24,22 @@ func QuarantineHeader(size int64) ([boxHeader]byte, error) {
 	return h, nil
 }
 
+// VoidHeader returns the 24 bytes that turn size bytes which are no fragment into a box
+// like that of a fragment in quarantine of which nothing is known: what QuarantineHeader
+// returns, and the UUID that the box of a fragment has in the same place.
+func VoidHeader(size int64) ([voidHeader]byte, error) {
+	var h [voidHeader]byte
+	if size < int64(voidHeader) {
+		return h, fmt.Errorf("a box of %d bytes has no header of %d", size, voidHeader)
+	}
+	q, err := QuarantineHeader(size)
+	copy(h[:], q[:])
+	copy(h[len(q):], boxUUID)
+	return h, err
+}
+
+const voidHeader = boxHeader + len(boxUUID)
+
 // isQuarantined reports whether b starts with a fragment in quarantine.
 func isQuarantined(b []byte) bool {
 	return len(b) >= 24 && string(b[4:8]) == "free" && string(b[8:24]) == boxUUID

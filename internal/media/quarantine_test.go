@@ -77,3 +77,19 @@ func FuzzParseQuarantined(f *testing.F) {
 	f.Add(b)
 	f.Fuzz(func(_ *testing.T, b []byte) { ParseQuarantined(b) })
 }
+
+func TestVoidHeaderMakesABoxOfWhatIsNone(t *testing.T) {
+	for _, size := range []int64{24, 25, 4096} {
+		h, err := VoidHeader(size)
+		require.NoError(t, err)
+		b := make([]byte, size)
+		copy(b, h[:])
+		it, err := NewScanner(bytes.NewReader(b), size, true).Next()
+		require.NoError(t, err)
+		require.Equal(t, Item{Kind: ItemQuarantined, Len: size}, it)
+	}
+	for _, size := range []int64{-1, 0, 23, 1 << 32} {
+		_, err := VoidHeader(size)
+		require.Error(t, err, size)
+	}
+}
