@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -362,7 +363,7 @@ func readAll(fsys vfs.FS, name string) ([]byte, error) {
 }
 
 // segments returns the names of the media files on a disk below its data directory,
-// sorted as List sorts.
+// sorted.
 func segments(fsys vfs.FS, disk int) ([]string, error) {
 	var out []string
 	cameras, err := fsys.List(dataDir(disk))
@@ -389,6 +390,7 @@ func segments(fsys vfs.FS, disk int) ([]string, error) {
 			}
 		}
 	}
+	slices.Sort(out) // List does not
 	return out, nil
 }
 

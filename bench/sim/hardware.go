@@ -143,8 +143,12 @@ func (s *Site) damage(word, how string) error {
 				return err
 			}
 			files = slices.DeleteFunc(files, func(f footage) bool { return !strings.HasPrefix(f.path, c.name+"/") })
+			var newest int64
+			for _, f := range files {
+				newest = max(newest, f.end)
+			}
 			for j, f := range files {
-				if len(f.fragments) == 0 || how != "bit" && j == len(files)-1 { // the last one is being written
+				if len(f.fragments) == 0 || how != "bit" && (j == len(files)-1 || f.end == newest) { // it may be being written
 					continue
 				}
 				if !slices.ContainsFunc(f.fragments, func(i media.Info) bool { return !there[i.Hash] }) {
