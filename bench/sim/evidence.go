@@ -3,12 +3,16 @@ package sim
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/duet-video/duet/index"
 )
 
 // evidence is a lock that was placed.
@@ -123,6 +127,40 @@ func (s *Site) leaving(recorders []string) map[string]bool {
 		}
 	}
 	return out
+}
+
+// locked reports whether a recorder must keep footage for any lock.
+func (s *Site) locked(key copyKey, f *footage) bool {
+	s.seen.mu.Lock()
+	defer s.seen.mu.Unlock()
+	return slices.ContainsFunc(s.seen.evidence, func(e *evidence) bool { return e.holds(key, f.start, f.end) })
+}
+
+// neverNamed reports whether a file never came into the index: it neither names a fragment
+// of it nor has it marked for deletion. That is a file that was condemned before a commit, of
+// which nothing was acknowledged and which comes again. With an index that cannot be read,
+// or does not name all that there is, nobody knows, and it is none.
+func (s *Site) neverNamed(recorder string, disk int, f *footage) bool {
+	mem := s.nodes[recorder].disks.copied()
+	if _, err := mem.Stat(mem.PathJoin(dataDir(disk), ".duet", "adopting.json")); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	store, err := openIndex(mem, disk)
+	if err != nil {
+		return false
+	}
+	defer store.Close()
+	if slices.ContainsFunc(store.Deleting(), func(seg index.Segment) bool { return seg.Path == f.path }) {
+		return false
+	}
+	for i := range f.fragments {
+		x := &f.fragments[i]
+		ref, err := store.Lookup(x.Camera, x.StartNS, index.Key{Epoch: x.Epoch, First: x.First})
+		if err == nil && ref.Segment == f.path || err != nil && !errors.Is(err, index.ErrNotFound) {
+			return false
+		}
+	}
+	return true
 }
 
 // unmark forgets which files of a disk were marked for deletion: so does its index, and

@@ -70,13 +70,14 @@ func (s *Site) removing(recorder string) func(*mount, int, string) {
 			return
 		}
 		key := copyKey{f.fragments[0].Camera, recorder}
+		never := s.locked(key, &f) && s.neverNamed(recorder, disk, &f)
 		s.seen.mu.Lock()
 		defer s.seen.mu.Unlock()
 		file := fileKey(recorder, disk, path)
 		for _, e := range s.seen.evidence {
 			left := e.leaving[file]
 			delete(e.leaving, file) // another one of the name is another one
-			if !left && e.holds(key, f.start, f.end) {
+			if !left && !never && e.holds(key, f.start, f.end) {
 				s.seen.faults = append(s.seen.faults, evidenceStays.broken("%s removes %s, which %s keeps since %v", recorder, path, e, e.at.Sub(s.start)))
 			}
 		}
