@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -25,6 +26,8 @@ func initOf(s *index.Store) func(*index.Ref) ([]byte, error) {
 // written over, and the first eight bytes of a box, as in quarantine; where that says what
 // it was, it is among what is quarantined from then on.
 func (a archive) fill(s *scanned, init func(*index.Ref) ([]byte, error)) (err error) {
+	end := s.end() // what lay behind it is cut off, or the file is removed
+	s.holes = slices.DeleteFunc(s.holes, func(h hole) bool { return h.at >= end })
 	if len(s.holes) == 0 || s.foreign > 0 { // somebody else's footage is not ours to change
 		return nil
 	}

@@ -3,6 +3,7 @@ package recorder
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -95,6 +96,36 @@ func (h *indexHandle) reopen() (bool, error) {
 	}
 	h.set(s)
 	return true, nil
+}
+
+// names reports whether the index has anything to say of a file, which may be gone: a new
+// one in its place would be taken for it, by the scrubber and by deletions under way.
+func (h *indexHandle) names(camera, path string) (bool, error) {
+	s := h.store()
+	if s == nil || h.opening.Load() || h.err() != nil {
+		return false, nil
+	}
+	for seg, err := range s.SegmentsFrom(camera, path) {
+		if err != nil {
+			return false, err
+		}
+		if seg.Path == path {
+			return true, nil
+		}
+		break
+	}
+	of := func(p string) bool { return p == path }
+	for _, m := range s.Deleting() {
+		if m.Camera == camera && of(m.Path) {
+			return true, nil
+		}
+	}
+	for _, m := range s.Damaged(camera, math.MinInt64, math.MaxInt64) {
+		if of(m.Segment) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // close closes the store.

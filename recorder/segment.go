@@ -58,6 +58,11 @@ func (d *disk) createSegment(l *lane, fragment *media.Fragment) (*segment, error
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("create segment %s: %w", p, err)
 		}
+		if known, err := d.index.names(l.feed.camera, p); err != nil {
+			return nil, fmt.Errorf("create segment %s: %w", p, err)
+		} else if known {
+			continue
+		}
 		d.mu.Lock()
 		d.born = p
 		d.mu.Unlock()
