@@ -34,6 +34,13 @@ func needDisks(t testing.TB) {
 			why = "this test needs " + tool + ": `make setup` installs it"
 		}
 	}
+	cannot(t, why)
+}
+
+// cannot ends a test that the machine cannot do, where why says so: it is skipped, and
+// where the project is built it fails.
+func cannot(t testing.TB, why string) {
+	t.Helper()
 	switch {
 	case why == "":
 	case os.Getenv("CI") != "":

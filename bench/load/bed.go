@@ -38,6 +38,23 @@ func newBed(ctx context.Context, o *Options, p Point) (*bed, error) {
 	return b, nil
 }
 
+// begin starts the cameras of a point and a system that pulls them. end stops both, the
+// system first, and removes what they left.
+func begin(ctx context.Context, o *Options, p Point, s system) (b *bed, end func(), err error) {
+	if b, err = newBed(ctx, o, p); err != nil {
+		return nil, nil, err
+	}
+	end = func() {
+		s.processes().stop()
+		b.close()
+	}
+	if err := s.start(ctx, b); err != nil {
+		end()
+		return nil, nil, err
+	}
+	return b, end, nil
+}
+
 // newDir makes a bed without cameras.
 func newDir(o *Options) (*bed, error) {
 	dir, err := os.MkdirTemp(o.Dir, "duet-bench-")

@@ -126,15 +126,11 @@ func (o *LiveOptions) systems() []system {
 }
 
 func (o *LiveOptions) run(ctx context.Context, p Point, s system) (*Watching, error) {
-	b, err := newBed(ctx, &o.Options, p)
+	b, end, err := begin(ctx, &o.Options, p, s)
 	if err != nil {
 		return nil, err
 	}
-	defer b.close()
-	defer func() { s.processes().stop() }()
-	if err := s.start(ctx, b); err != nil {
-		return nil, err
-	}
+	defer end()
 	rd, err := b.startReaders(ctx, s)
 	if err != nil {
 		return nil, err

@@ -176,15 +176,11 @@ func (o *RecordOptions) systems(p Point, first bool) []system {
 }
 
 func (o *RecordOptions) run(ctx context.Context, p Point, s system) (*Recording, error) {
-	b, err := newBed(ctx, &o.Options, p)
+	b, end, err := begin(ctx, &o.Options, p, s)
 	if err != nil {
 		return nil, err
 	}
-	defer b.close()
-	defer func() { s.processes().stop() }()
-	if err := s.start(ctx, b); err != nil {
-		return nil, err
-	}
+	defer end()
 	if p.Readers > 0 {
 		rd, err := b.startReaders(ctx, s)
 		if err != nil {

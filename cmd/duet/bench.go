@@ -23,18 +23,23 @@ type benchCmd struct {
 	Playback benchPlaybackCmd `cmd:"" help:"An archive of 30 days: timelines, seeks, exports, and all of it while a recorder is killed."`
 }
 
+// benchPlaces are the peers, and where to write.
+type benchPlaces struct {
+	Mediamtx string `name:"mediamtx" type:"existingfile" placeholder:"PATH" help:"Measure this program of MediaMTX too."`
+	Go2rtc   string `name:"go2rtc" type:"existingfile" placeholder:"PATH" help:"Measure this program of go2rtc too."`
+	Ffmpeg   string `name:"ffmpeg" type:"existingfile" placeholder:"PATH" help:"Measure this program of ffmpeg too."`
+	Data     string `type:"path" placeholder:"DIR" help:"Where recordings are made, and removed (the system's directory for temporary files). tmpfs measures no disk."`
+	Out      string `short:"o" type:"path" placeholder:"DIR" help:"Where to write WORK.json, WORK.md and plots."`
+	Into     string `type:"existingfile" placeholder:"FILE" help:"Markdown document in which to replace what is between <!-- bench: WORK --> and <!-- bench end -->."`
+}
+
 // benchFlags are shared by all works.
 type benchFlags struct {
-	Rounds   int           `default:"3" help:"How often everything is measured, in turns (${default})."`
-	For      time.Duration `default:"10s" help:"How long each measurement takes (${default})."`
-	Warm     time.Duration `default:"8s" help:"How long a system runs before it is measured (${default})."`
-	Mediamtx string        `name:"mediamtx" type:"existingfile" placeholder:"PATH" help:"Measure this program of MediaMTX too."`
-	Go2rtc   string        `name:"go2rtc" type:"existingfile" placeholder:"PATH" help:"Measure this program of go2rtc too."`
-	Ffmpeg   string        `name:"ffmpeg" type:"existingfile" placeholder:"PATH" help:"Measure this program of ffmpeg too."`
-	Data     string        `type:"path" placeholder:"DIR" help:"Where recordings are made, and removed (the system's directory for temporary files). tmpfs measures no disk."`
-	Keep     bool          `help:"Leave recordings and logs there."`
-	Out      string        `short:"o" type:"path" placeholder:"DIR" help:"Where to write WORK.json, WORK.md and plots."`
-	Into     string        `type:"existingfile" placeholder:"FILE" help:"Markdown document in which to replace what is between <!-- bench: WORK --> and <!-- bench end -->."`
+	benchPlaces
+	Rounds int           `default:"3" help:"How often everything is measured, in turns (${default})."`
+	For    time.Duration `default:"10s" help:"How long each measurement takes (${default})."`
+	Warm   time.Duration `default:"8s" help:"How long a system runs before it is measured (${default})."`
+	Keep   bool          `help:"Leave recordings and logs there."`
 }
 
 func (f *benchFlags) options(a *app) (load.Options, error) {

@@ -11,14 +11,9 @@ import (
 )
 
 type benchAllCmd struct {
-	Quick    bool   `help:"In less than a minute, all works at once and small: says whether anything is lost, and measures nothing."`
-	Thorough bool   `help:"More rounds and more loads: half an hour, with peers."`
-	Mediamtx string `name:"mediamtx" type:"existingfile" placeholder:"PATH" help:"Measure this program of MediaMTX too."`
-	Go2rtc   string `name:"go2rtc" type:"existingfile" placeholder:"PATH" help:"Measure this program of go2rtc too."`
-	Ffmpeg   string `name:"ffmpeg" type:"existingfile" placeholder:"PATH" help:"Measure this program of ffmpeg too."`
-	Data     string `type:"path" placeholder:"DIR" help:"Where recordings are made, and removed (the system's directory for temporary files)."`
-	Out      string `short:"o" type:"path" placeholder:"DIR" help:"Where to write WORK.json, WORK.md and plots."`
-	Into     string `type:"existingfile" placeholder:"FILE" help:"Markdown document in which to replace what is between <!-- bench: WORK --> and <!-- bench end -->."`
+	benchPlaces
+	Quick    bool `help:"In less than a minute, all works at once and small: says whether anything is lost, and measures nothing."`
+	Thorough bool `help:"More rounds and more loads: half an hour, with peers."`
 }
 
 // Run measures and reports.
@@ -26,7 +21,7 @@ func (c *benchAllCmd) Run(a *app) error {
 	if c.Quick && c.Thorough {
 		return usagef("--quick and --thorough are opposites")
 	}
-	f := benchFlags{Mediamtx: c.Mediamtx, Go2rtc: c.Go2rtc, Ffmpeg: c.Ffmpeg, Data: c.Data, Out: c.Out, Into: c.Into, Rounds: 1}
+	f := benchFlags{benchPlaces: c.benchPlaces, Rounds: 1}
 	o, err := f.options(a)
 	if err != nil {
 		return err
