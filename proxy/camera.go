@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,7 +31,9 @@ const (
 
 const (
 	leastRetry = 100 * time.Millisecond
-	mostRetry  = 10 * time.Second
+	// mostRetry is how long a camera that is back waits for the next attempt, at most.
+	mostRetry   = 2 * time.Second
+	mostRefused = 10 * time.Second // after a refusalError
 )
 
 // sessionFunc is runSession, or what a test has in its place.
@@ -107,7 +110,7 @@ func (c *camera) redundant() *copyState { return c.byRole(roleRedundant) }
 // run pulls the camera until ctx is done.
 func (c *camera) run(ctx context.Context) {
 	retry := backoff.NewExponentialBackOff()
-	retry.InitialInterval, retry.MaxInterval = leastRetry, mostRetry
+	retry.InitialInterval = leastRetry
 	retry.Multiplier, retry.RandomizationFactor = 2, 0.3
 	wait := time.NewTimer(0)
 	defer wait.Stop()
@@ -141,6 +144,10 @@ func (c *camera) run(ctx context.Context) {
 		}
 		if ctx.Err() != nil {
 			return
+		}
+		retry.MaxInterval = mostRetry
+		if _, refused := errors.AsType[refusalError](err); refused {
+			retry.MaxInterval = mostRefused
 		}
 		delay := retry.NextBackOff()
 		c.sessionEnded(cause, err, delay, sink.open)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -59,6 +60,30 @@ func TestReconnectBacksOffAndBeginsAnewAfterSuccess(t *testing.T) {
 		require.Equal(t, stateFailed, state)
 		require.Equal(t, "refused", why)
 		require.Equal(t, uint64(1), c.sessions.Load())
+	})
+}
+
+func TestARefusalIsNotRepeatedOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Duration
+		start := time.Now()
+		c := newCamera(Camera{Name: "gate"}, testOptions(), nil, func(context.Context, sessionConfig, sessionSink) error {
+			at = append(at, time.Since(start))
+			if len(at) > 14 { // the password is right now, and the camera is away
+				return errors.New("connection refused")
+			}
+			return fmt.Errorf("describe: %w", refusalError{"401"})
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+		defer cancel()
+		c.run(ctx)
+		gap := func(i int) time.Duration { return at[i] - at[i-1] }
+		for i := 10; i < 14; i++ {
+			require.InDelta(t, mostRefused, gap(i), float64(mostRefused)*0.31)
+		}
+		for i := 17; i < 25; i++ {
+			require.InDelta(t, mostRetry, gap(i), float64(mostRetry)*0.31)
+		}
 	})
 }
 

@@ -309,16 +309,22 @@ func (s *source) finish() {
 	}
 }
 
+// refusalError is the answer of a camera that is there and will say the same again, and that
+// may lock out whoever asks too often.
+type refusalError struct{ text string }
+
+func (e refusalError) Error() string { return e.text }
+
 // plain returns err in words that say what to do, without credentials.
 func (s *source) plain(err error) error {
 	if code, ok := errors.AsType[liberrors.ErrClientBadStatusCode](err); ok {
 		switch {
 		case code.Code == base.StatusUnauthorized && s.url.User == nil:
-			return errors.New("the camera wants a user name and a password (401)")
+			return refusalError{"the camera wants a user name and a password (401)"}
 		case code.Code == base.StatusUnauthorized, code.Code == base.StatusForbidden:
-			return fmt.Errorf("the camera refuses the user name or the password (%d)", code.Code)
+			return refusalError{fmt.Sprintf("the camera refuses the user name or the password (%d)", code.Code)}
 		case code.Code == base.StatusNotFound:
-			return fmt.Errorf("the camera has no stream at path %s (404)", s.url.Path)
+			return refusalError{fmt.Sprintf("the camera has no stream at path %s (404)", s.url.Path)}
 		}
 	}
 	if _, ok := errors.AsType[liberrors.ErrClientSDPInvalid](err); ok && strings.Contains(err.Error(), "no media streams") {
