@@ -14,6 +14,15 @@ import (
 	"pgregory.net/rapid"
 )
 
+// liveHeap is what is in use: garbage, of which there is more the busier the machine is,
+// is none of it.
+func liveHeap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
 func TestALongExportNeedsBoundedMemory(t *testing.T) {
 	f := makeFootage(t, footageOptions{audio: true})
 	long := footage{clip: f.clip, inits: f.inits}
@@ -33,10 +42,7 @@ func TestALongExportNeedsBoundedMemory(t *testing.T) {
 	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
 	long.on(r1, r2)
 	s := newSite(t, nil, r1, r2)
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	before := m.HeapAlloc
+	before := liveHeap()
 
 	start := long.frags[0].ref.StartNS
 	resp, err := s.http.Get(s.url(start+10e9, start+(seconds-10)*1e9))
@@ -49,8 +55,7 @@ func TestALongExportNeedsBoundedMemory(t *testing.T) {
 	for {
 		n, err := io.CopyN(io.Discard, resp.Body, step)
 		total += n
-		runtime.ReadMemStats(&m)
-		peak = max(peak, m.HeapAlloc)
+		peak = max(peak, liveHeap())
 		if err != nil {
 			require.ErrorIs(t, err, io.EOF)
 			break
@@ -59,7 +64,7 @@ func TestALongExportNeedsBoundedMemory(t *testing.T) {
 	require.Equal(t, resp.ContentLength, total)
 	t.Logf("%d MB, heap %d MB above what it was", total>>20, (peak-min(peak, before))>>20)
 	require.Greater(t, total, int64(96<<20))
-	require.Less(t, peak, before+48<<20)
+	require.Less(t, peak, before+32<<20)
 }
 
 func TestExportIsTheSameWhateverRecordersDo(t *testing.T) {

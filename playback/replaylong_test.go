@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -201,9 +200,7 @@ func TestManyReplaysAtRealTime(t *testing.T) {
 	var packets, bytes, failed atomic.Int64
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	runtime.GC()
-	var before, during runtime.MemStats
-	runtime.ReadMemStats(&before)
+	before := liveHeap()
 	for i := range sessions {
 		wg.Go(func() {
 			c, err := s.dialRTSP()
@@ -227,10 +224,10 @@ func TestManyReplaysAtRealTime(t *testing.T) {
 	began, cpu, p0, b0 := time.Now(), rusage(t), packets.Load(), bytes.Load()
 	<-time.After(lasts) // what is measured is what happens meanwhile
 	took := time.Since(began)
-	runtime.ReadMemStats(&during)
+	more := float64(liveHeap()) - float64(before)
 	t.Logf("%d replays: %.2f cores, %.0f packets/s, %.1f Mbit/s, heap %.1f MB more (%.0f kB a session)", sessions,
 		(rusage(t)-cpu).Seconds()/took.Seconds(), float64(packets.Load()-p0)/took.Seconds(), float64(bytes.Load()-b0)*8e-6/took.Seconds(),
-		(float64(during.HeapAlloc)-float64(before.HeapAlloc))/1e6, (float64(during.HeapAlloc)-float64(before.HeapAlloc))/1e3/float64(sessions))
+		more/1e6, more/1e3/float64(sessions))
 	cancel()
 	wg.Wait()
 	require.Zero(t, failed.Load())
