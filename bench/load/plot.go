@@ -97,6 +97,36 @@ func bars(title, y string, labels []string, list []series) ([]byte, error) {
 	return svg(p)
 }
 
+// ranked draws one bar for each label, lying, so that labels may be long; with the spread
+// over the rounds.
+func ranked(title, unit string, labels []string, values []Spread) ([]byte, error) {
+	p := newPlot(title, "")
+	p.X.Label.Text = unit
+	n := len(labels)
+	names, medians := make([]string, n), make(plotter.Values, n)
+	e := &errorMarks{lying: true}
+	spare := strings.Repeat("\u00a0", 10)
+	for i, v := range values {
+		at := n - 1 - i // the first one on top
+		// Browsers have another font than the one that the labels are measured in.
+		names[at], medians[at] = strings.ReplaceAll(wrap(labels[i], 38), "\n", spare+"\n")+spare, v.Median
+		e.at = append(e.at, plotter.XY{X: float64(at), Y: v.Median})
+		e.low, e.high = append(e.low, v.Median-v.Min), append(e.high, v.Max-v.Median)
+		p.X.Max = math.Max(p.X.Max, v.Max)
+	}
+	b, err := plotter.NewBarChart(medians, min(vg.Centimeter, plotHeight*0.5/vg.Length(max(1, n))))
+	if err != nil {
+		return nil, err
+	}
+	b.Color, b.LineStyle.Width, b.Horizontal = palette(0), 0, true
+	p.Add(b, e)
+	p.NominalY(names...)
+	p.Y.Tick.Label.Font.Size = vg.Points(8)
+	p.X.Min, p.X.Max = 0, headroom(p.X.Max, false)
+	p.Y.Min, p.Y.Max = -0.6, float64(n)-0.4
+	return svg(p)
+}
+
 // lines draws a line for each series over the same x.
 func lines(title, x, y string, xs []float64, list []series) ([]byte, error) {
 	p := newPlot(title, y)
@@ -151,6 +181,7 @@ type spreads struct {
 type errorMarks struct {
 	spreads
 	offset vg.Length
+	lying  bool // values go to the right
 }
 
 // Plot implements plot.Plotter.
@@ -159,6 +190,11 @@ func (e *errorMarks) Plot(c draw.Canvas, p *plot.Plot) {
 	style := draw.LineStyle{Color: color.Gray{0x30}, Width: vg.Points(0.8)}
 	for i, at := range e.at {
 		if e.low[i] == 0 && e.high[i] == 0 {
+			continue
+		}
+		if e.lying {
+			y := ty(at.X)
+			c.StrokeLine2(style, tx(at.Y-e.low[i]), y, tx(at.Y+e.high[i]), y)
 			continue
 		}
 		x := tx(at.X) + e.offset

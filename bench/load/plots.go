@@ -190,24 +190,24 @@ func (r *FailoverReport) Plots() (map[string][]byte, error) {
 // Plots implements Report.
 func (r *PlaybackReport) Plots() (map[string][]byte, error) {
 	var d drawings
-	speeds, first := series{}, series{}
+	var speeds, first []Spread
 	var fast, asked []string
 	for _, what := range distinct(r.Runs, func(a *Answering) string { return a.What }) {
 		runs := r.of(what)
 		if runs[0].Bytes/int64(max(runs[0].Requests, 1)) > 1<<20 {
 			fast = append(fast, what)
-			speeds.values = append(speeds.values, over(runs, func(a *Answering) float64 { return a.MBs }))
+			speeds = append(speeds, over(runs, func(a *Answering) float64 { return a.MBs }))
 		} else {
 			asked = append(asked, what)
-			first.values = append(first.values, over(runs, func(a *Answering) float64 { return a.First.P99 }))
+			first = append(first, over(runs, func(a *Answering) float64 { return a.First.P99 }))
 		}
 	}
 	if len(fast) == 0 || len(asked) == 0 {
 		return nil, nil
 	}
-	b, err := bars("Speed", "MB/s", wrapAll(fast), []series{speeds})
+	b, err := ranked("Speed", "MB/s", fast, speeds)
 	d.add("playback-speed", b, err)
-	b, err = bars("Time until the first byte, p99", "ms", wrapAll(asked), []series{first})
+	b, err = ranked("Time until the first byte, p99", "ms", asked, first)
 	d.add("playback-first-byte", b, err)
 	return d.out, d.err
 }
