@@ -123,10 +123,7 @@ func (s *Service) bundle(ctx context.Context, in *archiveInput, form string) (*b
 		}
 		some = true
 		if left -= len(v.plan.refs); left < 0 {
-			return nil, &Problem{
-				Type: problemLong, Status: http.StatusBadRequest, Title: "The time range is too long", Field: "end",
-				Detail: fmt.Sprintf("all cameras together have more than %d fragments; ask for them in parts.", s.o.Limits.Fragments),
-			}
+			return nil, tooLong("all cameras together have more than %d fragments; ask for them in parts.", s.o.Limits.Fragments)
 		}
 		b.add(v)
 	}
@@ -138,19 +135,13 @@ func (s *Service) bundle(ctx context.Context, in *archiveInput, form string) (*b
 }
 
 func checkArchive(cameras []string) error {
-	bad := func(format string, args ...any) error {
-		return &Problem{
-			Type: problemOption, Status: http.StatusBadRequest, Title: "There is no such option", Field: "camera",
-			Detail: fmt.Sprintf(format, args...),
-		}
-	}
 	if len(cameras) == 0 || len(cameras) > maxArchive {
-		return bad("camera is there %d times; name 1 to %d cameras: camera=a&camera=b.", len(cameras), maxArchive)
+		return noOption("camera", "camera is there %d times; name 1 to %d cameras: camera=a&camera=b.", len(cameras), maxArchive)
 	}
 	seen := make(map[string]bool)
 	for _, c := range cameras {
 		if seen[c] {
-			return bad("camera %s is named twice.", c)
+			return noOption("camera", "camera %s is named twice.", c)
 		}
 		seen[c] = true
 	}

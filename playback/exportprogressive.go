@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -31,20 +30,14 @@ func parseLayout(text string) (progressive bool, err error) {
 	case layoutProgressive:
 		return true, nil
 	}
-	return false, &Problem{
-		Type: problemOption, Status: http.StatusBadRequest, Title: "There is no such option", Field: "layout",
-		Detail: fmt.Sprintf("layout is %q; it is %s or %s.", text, layoutFragmented, layoutProgressive),
-	}
+	return false, noOption("layout", "layout is %q; it is %s or %s.", text, layoutFragmented, layoutProgressive)
 }
 
 // checkProgressive returns a Problem for a range that is too long for one table.
 func (s *Service) checkProgressive(span stretch) error {
 	if d := time.Duration(span.endNS - span.startNS); d > s.o.Limits.Progressive {
-		return &Problem{
-			Type: problemLong, Status: http.StatusBadRequest, Title: "The time range is too long", Field: "end",
-			Detail: fmt.Sprintf("from start to end are %v, the most is %v for layout=progressive, because the size of every picture has to be known before the first one is sent; layout=fragmented has no such limit.",
-				d, s.o.Limits.Progressive),
-		}
+		return tooLong("from start to end are %v, the most is %v for layout=progressive, because the size of every picture has to be known before the first one is sent; layout=fragmented has no such limit.",
+			d, s.o.Limits.Progressive)
 	}
 	return nil
 }
@@ -56,15 +49,9 @@ func (s *Service) makeProgressive(ctx context.Context, p *plan) (*virtual, error
 	if v, ok := s.progressives.get(key); ok {
 		return v, nil
 	}
-	inits := make([]*media.Init, len(p.inits))
-	for i, h := range p.inits {
-		b, err := s.reader.init(ctx, p.camera, h, p.initHolders[i])
-		if err != nil {
-			return nil, err
-		}
-		if inits[i], err = media.ParseInit(b); err != nil {
-			return nil, fmt.Errorf("init header %x… of %s: %w", h[:6], p.camera, err)
-		}
+	inits, err := s.inits(ctx, p)
+	if err != nil {
+		return nil, err
 	}
 	edges, err := s.edges(ctx, p, inits, edgePlain)
 	if err != nil {
@@ -140,10 +127,7 @@ func (s *Service) addHeads(ctx context.Context, v *virtual, tables *media.Progre
 			return fmt.Errorf("fragment %s+%d of %s: %w", p.epochs[r.epoch], r.first, p.camera, err)
 		}
 		if tables.Samples() > s.o.Limits.Samples {
-			return &Problem{
-				Type: problemLong, Status: http.StatusBadRequest, Title: "The time range is too long", Field: "end",
-				Detail: fmt.Sprintf("it has more than %d access units, the most for layout=progressive; ask for it in parts, or with layout=fragmented.", s.o.Limits.Samples),
-			}
+			return tooLong("it has more than %d access units, the most for layout=progressive; ask for it in parts, or with layout=fragmented.", s.o.Limits.Samples)
 		}
 		if e := edges[i]; e != nil {
 			sec.edge = e.data[sec.skip:]

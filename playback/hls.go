@@ -2,7 +2,6 @@ package playback
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -44,7 +43,7 @@ func (s *Service) hlsVOD(ctx context.Context, in *hlsInput) (*playlist, error) {
 	}
 	live, _ := s.liveness(in.Camera, now)
 	from, to := ticks(span)
-	p, err := s.hlsPlan(ctx, in.Camera, from, to, live)
+	p, err := s.plan(ctx, in.Camera, from, to, live)
 	if err != nil {
 		return nil, err
 	}
@@ -60,21 +59,6 @@ func (s *Service) hlsVOD(ctx context.Context, in *hlsInput) (*playlist, error) {
 	}
 	out.headers = listHeaders(in.Camera, l, stretch{from, to}, p.silentNames())
 	return out, s.describe(ctx, in.Camera, out)
-}
-
-// hlsPlan is a plan, or a Problem.
-func (s *Service) hlsPlan(ctx context.Context, camera string, from, to, live int64) (*plan, error) {
-	p, err := s.pool.makePlan(ctx, camera, from, to, live, s.o.Limits.Fragments)
-	switch {
-	case errors.Is(err, errTooMany):
-		return nil, &Problem{
-			Type: problemLong, Status: http.StatusBadRequest, Title: "The time range is too long", Field: "end",
-			Detail: fmt.Sprintf("it has more than %d fragments; ask for it in parts.", s.o.Limits.Fragments),
-		}
-	case err != nil:
-		return nil, unreadable(err)
-	}
-	return p, nil
 }
 
 // awaits reports whether footage of the end of the range is still to come.
@@ -97,10 +81,7 @@ func skipGaps(text string) (bool, error) {
 	case "skip":
 		return true, nil
 	}
-	return false, &Problem{
-		Type: problemOption, Status: http.StatusBadRequest, Title: "There is no such option", Field: "gaps",
-		Detail: fmt.Sprintf("gaps is %q; it is mark or skip.", text),
-	}
+	return false, noOption("gaps", "gaps is %q; it is mark or skip.", text)
 }
 
 // describe reads the init headers that the list needs (most often one, which is known),

@@ -2,9 +2,7 @@ package playback
 
 import (
 	"context"
-	"fmt"
 	"math"
-	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -91,7 +89,7 @@ func (f *follow) extend(ctx context.Context, s *Service, mono int64) error {
 		from = max(from, f.list.last.endNS-1)
 	}
 	newest, _ := s.liveness(f.key.camera, now)
-	p, err := s.hlsPlan(ctx, f.key.camera, from, max(now.Add(aheadOfNow).UnixNano(), from+tickNS), newest)
+	p, err := s.plan(ctx, f.key.camera, from, max(now.Add(aheadOfNow).UnixNano(), from+tickNS), newest)
 	if err != nil {
 		return err
 	}
@@ -191,7 +189,7 @@ func (s *Service) hlsGrowing(ctx context.Context, in *hlsInput, span stretch, sk
 	}
 	if len(p.list.items) == 0 {
 		live, _ := s.liveness(in.Camera, s.clock.Now())
-		pl, err := s.hlsPlan(ctx, in.Camera, from, span.endNS, live)
+		pl, err := s.plan(ctx, in.Camera, from, span.endNS, live)
 		if err != nil {
 			return nil, err
 		}
@@ -205,10 +203,7 @@ func (s *Service) hlsFollow(ctx context.Context, key followKey, msn, media strin
 	if msn != "" {
 		n, err := strconv.ParseInt(msn, 10, 64)
 		if err != nil || n < 0 {
-			return nil, &Problem{
-				Type: problemOption, Status: http.StatusBadRequest, Title: "There is no such option", Field: "_HLS_msn",
-				Detail: fmt.Sprintf("_HLS_msn is %q, which is not the number of a segment.", msn),
-			}
+			return nil, noOption("_HLS_msn", "_HLS_msn is %q, which is not the number of a segment.", msn)
 		}
 		want = n
 	}

@@ -2,6 +2,7 @@ package playback
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 )
 
@@ -52,6 +53,22 @@ type Problem struct {
 type Nearest struct {
 	Before *stamp `json:"before,omitempty" doc:"The end of the newest footage before the range."`
 	After  *stamp `json:"after,omitempty" doc:"The start of the oldest footage after the range."`
+}
+
+// noOption says that a parameter has a value that it cannot have.
+func noOption(field, format string, args ...any) error {
+	return &Problem{
+		Type: problemOption, Status: http.StatusBadRequest, Title: "There is no such option", Field: field,
+		Detail: fmt.Sprintf(format, args...),
+	}
+}
+
+// tooLong says that there is more between start and end than can be asked for at once.
+func tooLong(format string, args ...any) error {
+	return &Problem{
+		Type: problemLong, Status: http.StatusBadRequest, Title: "The time range is too long", Field: "end",
+		Detail: fmt.Sprintf(format, args...),
+	}
 }
 
 // Error implements error.

@@ -41,15 +41,9 @@ func (s *Service) recording(ctx context.Context, in *rangeInput, layout, ifRange
 	}
 	live, _ := s.liveness(in.Camera, now)
 	from, to := ticks(span)
-	p, err := s.pool.makePlan(ctx, in.Camera, from, to, live, s.o.Limits.Fragments)
-	switch {
-	case errors.Is(err, errTooMany):
-		return nil, &Problem{
-			Type: problemLong, Status: http.StatusBadRequest, Title: "The time range is too long", Field: "end",
-			Detail: fmt.Sprintf("it has more than %d fragments; ask for it in parts.", s.o.Limits.Fragments),
-		}
-	case err != nil:
-		return nil, unreadable(err)
+	p, err := s.plan(ctx, in.Camera, from, to, live)
+	if err != nil {
+		return nil, err
 	}
 	s.m.conflicts.Add(float64(p.conflicts))
 	if len(p.refs) == 0 {
@@ -71,6 +65,18 @@ func (s *Service) recording(ctx context.Context, in *rangeInput, layout, ifRange
 		return nil, unreadable(err)
 	}
 	return v, nil
+}
+
+// plan says what a range is made of, or a Problem.
+func (s *Service) plan(ctx context.Context, camera string, from, to, live int64) (*plan, error) {
+	p, err := s.pool.makePlan(ctx, camera, from, to, live, s.o.Limits.Fragments)
+	switch {
+	case errors.Is(err, errTooMany):
+		return nil, tooLong("it has more than %d fragments; ask for it in parts.", s.o.Limits.Fragments)
+	case err != nil:
+		return nil, unreadable(err)
+	}
+	return p, nil
 }
 
 func unreadable(err error) error {

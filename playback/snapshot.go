@@ -221,10 +221,7 @@ func parseWidth(text string, usual int) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < minWidth || n > maxWidth {
-		return 0, &Problem{
-			Type: problemOption, Status: http.StatusBadRequest, Title: "There is no such option", Field: "width",
-			Detail: fmt.Sprintf("width is %q; it is a number of pixels, %d to %d.", text, minWidth, maxWidth),
-		}
+		return 0, noOption("width", "width is %q; it is a number of pixels, %d to %d.", text, minWidth, maxWidth)
 	}
 	return n &^ 1, nil
 }

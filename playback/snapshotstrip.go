@@ -46,10 +46,7 @@ func (s *Service) strip(ctx context.Context, in *stripInput) (*strip, stretch, e
 	n := stripTiles
 	if in.N != "" {
 		if n, err = strconv.Atoi(in.N); err != nil || n < 1 || n > maxTiles {
-			return nil, span, &Problem{
-				Type: problemOption, Status: http.StatusBadRequest, Title: "There is no such option", Field: "n",
-				Detail: fmt.Sprintf("n is %q; it is a number of pictures, 1 to %d.", in.N, maxTiles),
-			}
+			return nil, span, noOption("n", "n is %q; it is a number of pictures, 1 to %d.", in.N, maxTiles)
 		}
 	}
 	width, err := parseWidth(in.Width, stripWidth)

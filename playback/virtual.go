@@ -84,8 +84,8 @@ func ticks(span stretch) (fromNS, toNS int64) {
 	return fromNS, max(tick(span.endNS), fromNS+tickNS)
 }
 
-// makeVirtual lays the plan out. The plan must not be empty.
-func (s *Service) makeVirtual(ctx context.Context, p *plan) (*virtual, error) {
+// inits reads the init headers of a plan, in its order.
+func (s *Service) inits(ctx context.Context, p *plan) ([]*media.Init, error) {
 	inits := make([]*media.Init, len(p.inits))
 	for i, h := range p.inits {
 		b, err := s.reader.init(ctx, p.camera, h, p.initHolders[i])
@@ -95,6 +95,15 @@ func (s *Service) makeVirtual(ctx context.Context, p *plan) (*virtual, error) {
 		if inits[i], err = media.ParseInit(b); err != nil {
 			return nil, fmt.Errorf("init header %x… of %s: %w", h[:6], p.camera, err)
 		}
+	}
+	return inits, nil
+}
+
+// makeVirtual lays the plan out. The plan must not be empty.
+func (s *Service) makeVirtual(ctx context.Context, p *plan) (*virtual, error) {
+	inits, err := s.inits(ctx, p)
+	if err != nil {
+		return nil, err
 	}
 	edges, err := s.edges(ctx, p, inits, edgeFirst)
 	if err != nil {
