@@ -119,19 +119,9 @@ func (w *walker) listedBack(m *move, l *Listing, nowNS int64) (wait bool) {
 		took++
 		w.doubtNS = 0
 	}
-	switch {
-	case took > 0:
-		w.beyond = beyondUnlisted
-		w.windowNS = min(2*w.windowNS, w.maxWindowNS)
-	case len(l.Unknown) > 0 && !w.patient(nowNS):
-		return true
-	case w.beyond == beyondFound: // it has gone meanwhile
-		w.beyond, w.missedNS = beyondHole, m.fromNS
-		return true
-	case m.fromNS == 0 || w.toNS != 0 && m.fromNS <= w.toNS:
-		w.beyond = beyondEnd
-	default:
-		w.beyond = beyondHole
+	empty := beyondHole
+	if m.fromNS == 0 || w.toNS != 0 && m.fromNS <= w.toNS {
+		empty = beyondEnd
 	}
-	return false
+	return w.concludes(took, l, m.fromNS, empty, nowNS)
 }

@@ -202,6 +202,20 @@ func (w *walker) listed(m *move, l *Listing, nowNS int64) (wait bool) {
 		took++
 		w.doubtNS = 0
 	}
+	empty := beyondHole
+	switch {
+	case w.toNS != 0 && m.toNS >= w.toNS && nowNS > w.toNS+lateNS:
+		empty = beyondEnd
+	case m.toNS > nowNS || w.coverNS() > nowNS-lateNS: // what is missing is still to come
+		empty = beyondNothing
+	}
+	return w.concludes(took, l, m.toNS, empty, nowNS)
+}
+
+// concludes says what is beyond a listing of which so many were taken: where there were
+// none, empty. edgeNS is the far end of what was listed. It reports whether to wait before
+// next.
+func (w *walker) concludes(took int, l *Listing, edgeNS int64, empty beyond, nowNS int64) (wait bool) {
 	switch {
 	case took > 0:
 		w.beyond = beyondUnlisted
@@ -209,14 +223,10 @@ func (w *walker) listed(m *move, l *Listing, nowNS int64) (wait bool) {
 	case len(l.Unknown) > 0 && !w.patient(nowNS):
 		return true
 	case w.beyond == beyondFound: // it has gone meanwhile
-		w.beyond, w.missedNS = beyondHole, m.toNS
+		w.beyond, w.missedNS = beyondHole, edgeNS
 		return true
-	case w.toNS != 0 && m.toNS >= w.toNS && nowNS > w.toNS+lateNS:
-		w.beyond = beyondEnd
-	case m.toNS > nowNS || w.coverNS() > nowNS-lateNS: // what is missing is still to come
-		w.beyond = beyondNothing
 	default:
-		w.beyond = beyondHole
+		w.beyond = empty
 	}
 	return false
 }
