@@ -47,6 +47,20 @@ func avcc(t *testing.T, n ...[]byte) []byte {
 	return b
 }
 
+// joined gives the NAL units of an access unit as they are stored.
+func joined(t *testing.T, d interface {
+	Decode(p *rtp.Packet) ([][]byte, error)
+},
+) func(*rtp.Packet) ([]byte, error) {
+	return func(p *rtp.Packet) ([]byte, error) {
+		n, err := d.Decode(p)
+		if err != nil {
+			return nil, err
+		}
+		return avcc(t, n...), nil
+	}
+}
+
 // TestEveryStoredCodecArrivesUnchanged: what is packetized, decoders of the library give back.
 func TestEveryStoredCodecArrivesUnchanged(t *testing.T) {
 	var picture bytes.Buffer
@@ -71,13 +85,7 @@ func TestEveryStoredCodecArrivesUnchanged(t *testing.T) {
 			func(f format.Format) func(*rtp.Packet) ([]byte, error) {
 				d, err := f.(*format.H264).CreateDecoder()
 				require.NoError(t, err)
-				return func(p *rtp.Packet) ([]byte, error) {
-					n, err := d.Decode(p)
-					if err != nil {
-						return nil, err
-					}
-					return avcc(t, n...), nil
-				}
+				return joined(t, d)
 			},
 		},
 		"H.265": {
@@ -85,13 +93,7 @@ func TestEveryStoredCodecArrivesUnchanged(t *testing.T) {
 			func(f format.Format) func(*rtp.Packet) ([]byte, error) {
 				d, err := f.(*format.H265).CreateDecoder()
 				require.NoError(t, err)
-				return func(p *rtp.Packet) ([]byte, error) {
-					n, err := d.Decode(p)
-					if err != nil {
-						return nil, err
-					}
-					return avcc(t, n...), nil
-				}
+				return joined(t, d)
 			},
 		},
 		"AV1": {
