@@ -111,6 +111,28 @@ func (s *site) disturb(t testing.TB) {
 	})
 }
 
+// rtspReader is a program of somebody else that reads a camera's video into a file.
+type rtspReader struct {
+	name, camera string
+	codec        ledger.Codec
+	file         string
+	run          *background
+}
+
+// check waits for its end, and fails where it complained, or does not have at least so
+// many access units in a row.
+func (r *rtspReader) check(t testing.TB, atLeast int) {
+	t.Helper()
+	out, err := r.run.wait(30 * time.Second)
+	t.Log(out)
+	if err != nil && !strings.Contains(err.Error(), "exit status 124") { // timeout's own code
+		require.NoError(t, err)
+	}
+	requireMonotonic(t, out, 0)
+	require.NotContains(t, out, "RTP: missed")
+	requireConsecutive(t, numbers(t, r.file, r.codec, r.camera), atLeast)
+}
+
 // TestForeignClients: ffmpeg, ffprobe and GStreamer read the live endpoint over TCP and
 // UDP and see one continuous stream while recorders are killed and stopped.
 func TestForeignClients(t *testing.T) {
@@ -121,28 +143,24 @@ func TestForeignClients(t *testing.T) {
 	})
 	s := startSite(t, siteOptions{cameras: list})
 	dir := t.TempDir()
-	codec := map[string]ledger.Codec{"gate": ledger.H264, "yard": ledger.H265}
 	format := map[string]string{"gate": "h264", "yard": "hevc"}
 	depay := map[string]string{"gate": "rtph264depay ! h264parse", "yard": "rtph265depay ! h265parse"}
 	caps := map[string]string{"gate": "video/x-h264,stream-format=byte-stream,alignment=au", "yard": "video/x-h265,stream-format=byte-stream,alignment=au"}
 
-	type client struct {
-		name, camera, file string
-		run                *background
-	}
-	var clients []client
+	codec := map[string]ledger.Codec{"gate": ledger.H264, "yard": ledger.H265}
+	var clients []rtspReader
 	for _, cam := range []string{"gate", "yard"} {
 		for _, transport := range []string{"tcp", "udp"} {
 			url := s.rtsp + "/" + cam
 			file := filepath.Join(dir, "ffmpeg-"+cam+"-"+transport)
-			clients = append(clients, client{
-				name: "ffmpeg " + cam + " " + transport, camera: cam, file: file,
+			clients = append(clients, rtspReader{
+				name: "ffmpeg " + cam + " " + transport, camera: cam, codec: codec[cam], file: file,
 				run: startTool(t, "ffmpeg", "-nostdin", "-v", "warning", "-rtsp_transport", transport, "-i", url, "-t", "22", "-map", "0:v", "-c", "copy", "-f", format[cam], file),
 			})
 			file = filepath.Join(dir, "gst-"+cam+"-"+transport)
 			pipeline := fmt.Sprintf("rtspsrc location=%s protocols=%s latency=200 ! %s ! %s ! filesink buffer-mode=unbuffered location=%s", url, transport, depay[cam], caps[cam], file)
-			clients = append(clients, client{
-				name: "gst " + cam + " " + transport, camera: cam, file: file,
+			clients = append(clients, rtspReader{
+				name: "gst " + cam + " " + transport, camera: cam, codec: codec[cam], file: file,
 				run: startTool(t, "timeout", append([]string{"-s", "INT", "22", "gst-launch-1.0", "-q", "-e"}, strings.Fields(pipeline)...)...),
 			})
 		}
@@ -155,17 +173,7 @@ func TestForeignClients(t *testing.T) {
 	s.disturb(t)
 
 	for _, c := range clients {
-		t.Run(c.name, func(t *testing.T) {
-			out, err := c.run.wait(30 * time.Second)
-			t.Log(out)
-			if err != nil && !strings.Contains(err.Error(), "exit status 124") { // timeout's own code
-				require.NoError(t, err)
-			}
-			requireMonotonic(t, out, 0)
-			require.NotContains(t, out, "RTP: missed")
-			n := numbers(t, c.file, codec[c.camera], c.camera)
-			requireConsecutive(t, n, 18*25)
-		})
+		t.Run(c.name, func(t *testing.T) { c.check(t, 18*25) })
 	}
 	for transport, p := range probes {
 		t.Run("ffprobe "+transport, func(t *testing.T) {
