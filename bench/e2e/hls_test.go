@@ -228,11 +228,14 @@ func TestHLSAndExportsThroughFailures(t *testing.T) {
 	}
 	ffmpeg := startTool(t, "ffmpeg", "-nostdin", "-v", "warning", "-i", s.http+"/v1/cameras/gate/live/index.m3u8", "-t", "14",
 		"-map", "0:v", "-c", "copy", "-f", "h264", s.dir+"/live.h264")
+	busy := s.pulse()
 	s.disturb(t)
 	to := time.Now()
 	s.waitDurable(t, to, 20*time.Second)
 	close(stop)
 	wg.Wait()
+	slack := busy.end(t)
+	t.Logf("playback answers within %v", slack)
 	select {
 	case err := <-errs:
 		t.Fatal(err)
@@ -245,6 +248,7 @@ func TestHLSAndExportsThroughFailures(t *testing.T) {
 		for _, c := range list {
 			require.GreaterOrEqual(t, c.count, 10)
 			c.check(t, sim.Camera(cam), 0, 0)
+			require.Less(t, c.slowest, time.Second+2*slack, "playback and a recorder answer") // of each request
 			require.Empty(t, c.gaps)
 			require.Len(t, c.order, 1, "one session")
 		}

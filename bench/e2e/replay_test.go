@@ -91,9 +91,11 @@ func TestReplayThroughFailures(t *testing.T) {
 			}
 		}
 	})
+	busy := s.pulse()
 	s.disturb(t)
 	close(stop)
 	wg.Wait()
+	slack := busy.end(t)
 	require.NoError(t, liveErr)
 	require.NoError(t, wholeErr)
 
@@ -104,12 +106,11 @@ func TestReplayThroughFailures(t *testing.T) {
 		slowest, setup = max(slowest, w.longest), max(setup, w.setup)
 		requireReplayed(t, l, w.units, from, w.to)
 	}
-	t.Logf("%d replays as fast as can be: longest until PLAY %v, longest pause %v; at real time: first packet after %v, longest pause %v, until %v",
-		len(wholes), setup, slowest, live.first, live.longest, live.pausedAt)
+	t.Logf("%d replays as fast as can be: longest until PLAY %v, longest pause %v; at real time: first packet after %v, longest pause %v, until %v; playback answers within %v",
+		len(wholes), setup, slowest, live.first, live.longest, live.pausedAt, slack)
 	require.GreaterOrEqual(t, len(wholes), 5)
 	requireReplayed(t, l, live.units, from, from.Add(14*time.Second))
-	// A second on an idle machine; this one has other sites to run.
-	require.Less(t, live.longest, 4*time.Second)
+	require.Less(t, live.longest, time.Second+slack)
 
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) { c.check(t, 12*25) })
