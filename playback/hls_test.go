@@ -483,19 +483,8 @@ func inWindow(t testing.TB, f *footage, x stored, windowNS int64) stored {
 }
 
 func TestPlaylistOfADayNeedsBoundedMemory(t *testing.T) {
-	f := makeFootage(t, footageOptions{})
-	long := footage{clip: f.clip, inits: f.inits}
 	const n = 24 * 3600
-	for i := range n {
-		x := f.frags[1] // its bytes are shared
-		shift := int64(i-1) * int64(time.Second)
-		x.ref.First, x.ref.End = uint64(i)*1000, uint64(i+1)*1000
-		x.ref.StartNS += shift
-		x.ref.EndNS = x.ref.StartNS + int64(time.Second)
-		x.ref.MinNS, x.ref.MaxNS = x.ref.StartNS, x.ref.EndNS
-		x.ref.WindowNS += shift
-		long.frags = append(long.frags, x)
-	}
+	long := longArchive(t, footageOptions{}, n)
 	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
 	r1.part, r2.part = 1000, 1000
 	long.on(r1, r2)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/duet-video/duet/internal/record"
 )
 
 // liveHeap is what is in use: garbage, of which there is more the busier the machine is,
@@ -23,14 +25,21 @@ func liveHeap() uint64 {
 	return m.HeapAlloc
 }
 
-func TestALongExportNeedsBoundedMemory(t *testing.T) {
-	f := makeFootage(t, footageOptions{audio: true})
-	long := footage{clip: f.clip, inits: f.inits}
-	const seconds = 6000
+// longArchive makes an index of many seconds of which every fragment has the same media.
+func longArchive(t testing.TB, o footageOptions, seconds int) *footage {
+	f := makeFootage(t, o)
+	long := &footage{clip: f.clip, inits: f.inits, frags: make([]stored, 0, seconds)}
+	base := f.frags[1].ref
+	var epoch record.Epoch
 	for i := range seconds {
 		x := f.frags[1] // its bytes are shared
 		shift := int64(i) * int64(time.Second)
-		x.ref.First += uint64(i) * 1000
+		if i%86400 == 0 {
+			epoch = base.Epoch
+			epoch[4] += byte(i / 86400)
+		}
+		x.ref.Epoch = epoch
+		x.ref.First = uint64(i%86400) * 1000
 		x.ref.End = x.ref.First + 1000
 		x.ref.StartNS += shift
 		x.ref.EndNS += shift
@@ -39,6 +48,12 @@ func TestALongExportNeedsBoundedMemory(t *testing.T) {
 		x.ref.WindowNS += shift
 		long.frags = append(long.frags, x)
 	}
+	return long
+}
+
+func TestALongExportNeedsBoundedMemory(t *testing.T) {
+	const seconds = 6000
+	long := longArchive(t, footageOptions{audio: true}, seconds)
 	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
 	long.on(r1, r2)
 	s := newSite(t, nil, r1, r2)

@@ -18,8 +18,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/duet-video/duet/internal/record"
 )
 
 // withRTSP serves recordings over RTSP, too.
@@ -104,32 +102,6 @@ func (c *rtspClient) start(from int64, headers ...string) error {
 	return err
 }
 
-// longArchive makes an index of many seconds of which every fragment has the same media.
-func longArchive(t testing.TB, seconds int) *footage {
-	f := makeFootage(t, footageOptions{})
-	long := &footage{clip: f.clip, inits: f.inits, frags: make([]stored, 0, seconds)}
-	base := f.frags[1].ref
-	var epoch record.Epoch
-	for i := range seconds {
-		x := f.frags[1] // its bytes are shared
-		shift := int64(i) * int64(time.Second)
-		if i%86400 == 0 {
-			epoch = base.Epoch
-			epoch[4] += byte(i / 86400)
-		}
-		x.ref.Epoch = epoch
-		x.ref.First = uint64(i%86400) * 1000
-		x.ref.End = x.ref.First + 1000
-		x.ref.StartNS += shift
-		x.ref.EndNS += shift
-		x.ref.MinNS += shift
-		x.ref.MaxNS += shift
-		x.ref.WindowNS += shift
-		long.frags = append(long.frags, x)
-	}
-	return long
-}
-
 // rusage returns the processor time of this process.
 func rusage(t testing.TB) time.Duration {
 	var u syscall.Rusage
@@ -137,17 +109,19 @@ func rusage(t testing.TB) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// fromEnv is a number that the environment may set.
+func fromEnv(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
+}
+
 // TestFirstPacketOfAReplayAnywhereInALongArchive: at random moments of an archive with a
 // fragment a second on two recorders. DUET_REPLAY_DAYS=30 DUET_REPLAY_N=2000 measures.
 func TestFirstPacketOfAReplayAnywhereInALongArchive(t *testing.T) {
-	number := func(name string, otherwise int) int {
-		if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
-			return n
-		}
-		return otherwise
-	}
-	seconds, n := number("DUET_REPLAY_DAYS", 1)*86400, number("DUET_REPLAY_N", 50)
-	long := longArchive(t, seconds)
+	seconds, n := fromEnv("DUET_REPLAY_DAYS", 1)*86400, fromEnv("DUET_REPLAY_N", 50)
+	long := longArchive(t, footageOptions{}, seconds)
 	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
 	long.on(r1, r2)
 	s := newSite(t, withRTSP(t), r1, r2)
@@ -185,14 +159,8 @@ func TestFirstPacketOfAReplayAnywhereInALongArchive(t *testing.T) {
 // TestManyReplaysAtRealTime: DUET_REPLAY_SESSIONS=200 DUET_REPLAY_SECONDS=30 measures. The
 // processor time is that of playback, its clients and the fake recorders together.
 func TestManyReplaysAtRealTime(t *testing.T) {
-	number := func(name string, otherwise int) int {
-		if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
-			return n
-		}
-		return otherwise
-	}
-	sessions, lasts := number("DUET_REPLAY_SESSIONS", 20), time.Duration(number("DUET_REPLAY_SECONDS", 2))*time.Second
-	long := longArchive(t, 7200)
+	sessions, lasts := fromEnv("DUET_REPLAY_SESSIONS", 20), time.Duration(fromEnv("DUET_REPLAY_SECONDS", 2))*time.Second
+	long := longArchive(t, footageOptions{}, 7200)
 	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
 	long.on(r1, r2)
 	s := newSite(t, withRTSP(t), r1, r2)
