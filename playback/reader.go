@@ -111,10 +111,11 @@ func (r *reader) readOrGone(ctx context.Context, w *want) ([]byte, error) {
 	return r.read(ctx, w)
 }
 
-// allGone reports whether every part of a joined error is gone.
+// allGone reports whether every recorder that was asked says that it does not have it: err
+// is the error of a round, which may be wrapped.
 func allGone(err error) bool {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
 		return gone(err)
 	}
 	for _, e := range joined.Unwrap() {

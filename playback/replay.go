@@ -118,9 +118,13 @@ func (f replayFootage) spans(ctx context.Context, camera string, span stretch, v
 
 // Read implements replay.Footage.
 func (f replayFootage) Read(ctx context.Context, camera string, x *replay.Fragment) ([]byte, error) {
-	return f.s.reader.read(ctx, &want{
+	data, err := f.s.reader.read(ctx, &want{
 		camera: camera, epoch: x.Epoch, first: x.First, startNS: x.StartNS, size: x.Size, hash: x.Hash, holders: x.Holders,
 	})
+	if err != nil && ctx.Err() == nil && allGone(err) {
+		return nil, fmt.Errorf("%w: %w", replay.ErrNone, err)
+	}
+	return data, err
 }
 
 // Header implements replay.Footage.

@@ -10,7 +10,8 @@
 //	unroll    the access units of a fragment, in the order of sending, with their marks
 //	playout   when each is due, and which RTP timestamp it has
 //	track     SDP and RTP payloads of an access unit
-//	player    carries that out: it lists and reads footage, waits, and sends
+//	fetcher   carries that out: it lists and reads footage
+//	player    and waits until it is due, and sends it
 //
 // walker, unroll and playout are pure: they take times and return values.
 //

@@ -57,8 +57,9 @@ type Footage interface {
 	// of the last one that starts before ns. ErrNone: there is none.
 	Next(ctx context.Context, camera string, ns int64) (int64, error)
 	Previous(ctx context.Context, camera string, ns int64) (int64, error)
-	// Read returns moof and mdat of a fragment, verified, from whoever delivers them. The
-	// caller may keep and modify them.
+	// Read returns moof and mdat of a fragment, verified, from whoever delivers them; it
+	// waits for one who does. ErrNone: all were asked, and nobody has it any more. The
+	// caller may keep and modify what it gets.
 	Read(ctx context.Context, camera string, f *Fragment) ([]byte, error)
 	// Header returns the init header of a fragment, verified. It must not be modified.
 	Header(ctx context.Context, camera string, f *Fragment) ([]byte, error)
