@@ -55,7 +55,7 @@ func (v *volume) runSweeper(ctx context.Context) {
 func (v *volume) sweep(ctx context.Context) error {
 	for {
 		gone, err := v.sweepOnce(ctx)
-		if err != nil || gone < sweepLimit || ctx.Err() != nil {
+		if err != nil || gone == 0 || gone+v.stuck < sweepLimit || ctx.Err() != nil {
 			return err
 		}
 		v.disk.sweeping.begin() // it gets on
@@ -66,13 +66,14 @@ func (v *volume) sweep(ctx context.Context) error {
 	}
 }
 
-// sweepOnce deletes up to sweepLimit segments.
+// sweepOnce deletes up to sweepLimit segments. Files that cannot be unlinked count as some
+// of them, so that no more leave the index than these where nothing can be unlinked.
 func (v *volume) sweepOnce(ctx context.Context) (gone int, err error) {
 	s := v.index.store()
 	if s == nil || v.index.err() != nil {
 		return 0, nil
 	}
-	if err := v.unlinkMarked(s); err != nil { // what a failure has interrupted
+	if err := v.unlinkMarked(s); err != nil || v.stuck >= sweepLimit { // what a failure has interrupted
 		return 0, err
 	}
 	if err := v.measureLocked(s); err != nil {
@@ -94,7 +95,7 @@ func (v *volume) sweepOnce(ctx context.Context) (gone int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	list := slices.DeleteFunc(expire(now, cameras, room, sweepLimit), func(d doomed) bool { return v.disk.isLive(d.path) || v.olderUnnamed(&d) })
+	list := slices.DeleteFunc(expire(now, cameras, room, sweepLimit-v.stuck), func(d doomed) bool { return v.disk.isLive(d.path) || v.olderUnnamed(&d) })
 	var went []doomed
 	err = v.locks.unlessLocked(ctx, list, func(free []doomed) error {
 		went, err = forget(s, free)
@@ -200,27 +201,34 @@ func forgetBy(expire func([]index.SegmentName) ([]index.Segment, error), list []
 	return went, nil
 }
 
-// unlinkMarked is the second and the third step of deletions.
+// unlinkMarked is the second and the third step of deletions. A file that cannot be
+// unlinked keeps its mark, is tried again in the next round, and does not hold up the
+// others.
 func (v *volume) unlinkMarked(s *index.Store) error {
-	marked := s.Deleting()
-	if len(marked) == 0 {
-		return nil
-	}
 	var names []index.SegmentName
 	var dirs []string
-	for _, m := range marked {
+	v.stuck = 0
+	for _, m := range s.Deleting() {
 		name := v.disk.name(m.Path)
 		err := v.opts.FS.Remove(name)
 		if errors.Is(err, fs.ErrNotExist) { // or it is the disk that is not there, which comes back with the file
 			err = v.disk.present()
+			if err != nil {
+				return fmt.Errorf("delete segment %s: %w", m.Path, err)
+			}
 		}
 		if err != nil {
-			return fmt.Errorf("delete segment %s: %w", m.Path, err)
+			v.stuck++
+			v.complain(m.Path, err)
+			continue
 		}
 		names = append(names, index.SegmentName{Camera: m.Camera, Path: m.Path})
 		if dir := v.opts.FS.PathDir(name); !slices.Contains(dirs, dir) {
 			dirs = append(dirs, dir)
 		}
+	}
+	if len(names) == 0 {
+		return nil
 	}
 	for _, dir := range dirs {
 		if err := syncDir(v.opts.FS, dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -234,6 +242,14 @@ func (v *volume) unlinkMarked(s *index.Store) error {
 		v.prune(dir)
 	}
 	return nil
+}
+
+// complain tells of a file that cannot be unlinked.
+func (v *volume) complain(path string, err error) {
+	if n, ok := v.every.Allow("unlink"); ok {
+		v.opts.Log.Error().Err(err).Str("segment", path).Int("suppressed", n).
+			Msg("cannot delete a file that retention has taken out of the index; trying again")
+	}
 }
 
 // prune removes the directory of a date when it is empty. One that is in use, or that

@@ -45,6 +45,8 @@ type volume struct {
 	locked    atomic.Int64
 	lockedSet lock.Set
 	lockedAt  int64
+	// stuck is how many files could not be unlinked when it was last tried. Of the sweeper.
+	stuck int
 
 	// scrub re-reads what is stored; adopt makes the index complete where it is not.
 	scrub *scrubber
