@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-
-	"github.com/duet-video/duet/internal/media"
 )
 
 // Damage is a fragment whose bytes are not what they were when they were committed. It
@@ -162,43 +160,6 @@ func (s *Store) loadDamage() error {
 		c.damaged[place{startNS: d.StartNS, epoch: d.Epoch, first: d.First}] = d
 		return nil
 	})
-}
-
-// markDamage gives gaps that damage explains that cause. damaged are stretches in which
-// some recorder's copy is damaged: what of them nobody holds was recorded, and lost so.
-func markDamage(gaps []Gap, sources []Source) []Gap {
-	var damaged []Stretch
-	for i := range sources {
-		damaged = append(damaged, sources[i].Damaged...)
-	}
-	if len(damaged) == 0 {
-		return gaps
-	}
-	slices.SortFunc(damaged, func(a, b Stretch) int { return cmp.Compare(a.StartNS, b.StartNS) })
-	var out []Gap
-	put := func(from, to int64, cause media.Cause) {
-		if from >= to {
-			return
-		}
-		if n := len(out); n > 0 && out[n-1].EndNS == from && out[n-1].Cause == cause {
-			out[n-1].EndNS = to
-			return
-		}
-		out = append(out, Gap{StartNS: from, EndNS: to, Cause: cause})
-	}
-	for _, g := range gaps {
-		at := g.StartNS
-		for _, d := range damaged {
-			if d.EndNS <= at || d.StartNS >= g.EndNS {
-				continue
-			}
-			put(at, d.StartNS, g.Cause)
-			put(max(at, d.StartNS), min(d.EndNS, g.EndNS), media.CauseDamaged)
-			at = min(d.EndNS, g.EndNS)
-		}
-		put(at, g.EndNS, g.Cause)
-	}
-	return out
 }
 
 // Stretch is a span of capture time, Unix ns, end exclusive.

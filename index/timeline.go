@@ -18,6 +18,8 @@ type Source struct {
 	Spans []Span
 	// Damaged are stretches of which its copy is damaged.
 	Damaged []Stretch
+	// HorizonNS is how far its retention has come (Camera.HorizonNS).
+	HorizonNS int64
 	// Unknown: the recorder did not answer, or not for all that it has; it may hold
 	// anything that starts before UnknownBeforeNS; 0: anything.
 	Unknown         bool
@@ -35,6 +37,8 @@ type Query struct {
 	// OpenCause is the cause of a gap that goes on until now; empty means
 	// media.CauseConnection.
 	OpenCause media.Cause
+	// Locked are the stretches that no retention deletes from. In any order.
+	Locked []Stretch
 }
 
 // TimelineSpan is a stretch that the same recorders hold without a missing record.
@@ -97,7 +101,7 @@ func Timeline(sources []Source, q Query) Result {
 	}
 	t.spans()
 	t.holes()
-	t.res.Gaps = markDamage(t.res.Gaps, sources)
+	t.res.Gaps = markDamage(markExpired(t.res.Gaps, sources, q.Locked), sources)
 	return t.res
 }
 

@@ -110,6 +110,30 @@ func TestTimelineSaysWhoHoldsWhatAndWhyTheRestIsMissing(t *testing.T) {
 			q:       Query{StartNS: -10, EndNS: 10, NowNS: 1000, LiveNS: 990},
 			want:    "6-10 e0 r1\n-10-6 gap retention\nfuture 10\n",
 		},
+		"retention has left what a lock keeps": {
+			sources: []Source{
+				{Name: "r1", Spans: []Span{stretchOf(0, 5, 10), stretchOf(0, 20, 30)}, HorizonNS: t0 + 40*second},
+				{Name: "r2", Spans: []Span{stretchOf(0, 5, 10), stretchOf(0, 20, 30)}, HorizonNS: t0 + 40*second},
+				{Name: "r3", Spans: []Span{stretchOf(0, 25, 30)}}, // it was begun anew
+			},
+			q:    Query{StartNS: 0, EndNS: 60, NowNS: 1000, LiveNS: 990, Locked: []Stretch{{t0 + 12*second, t0 + 20*second}}},
+			want: "10-20 e0 r1+r2\n40-50 e0 r1+r2\n50-60 e0 r1+r2+r3\n0-10 gap retention\n20-40 gap retention\nfuture 60\n",
+		},
+		"a hole within a lock is no work of retention": {
+			sources: []Source{{Name: "r1", Spans: []Span{stretchOf(0, 0, 10), stretchOf(0, 20, 30)}, HorizonNS: t0 + 50*second}},
+			q: Query{StartNS: 0, EndNS: 60, NowNS: 1000, LiveNS: 990, Locked: []Stretch{
+				{t0 + 33*second, t0 + 45*second}, {t0, t0 + 25*second}, {t0 + 5*second, t0 + 7*second},
+			}},
+			want: "0-20 e0 r1\n40-60 e0 r1\n20-25 gap recorders_behind\n25-33 gap retention\n33-40 gap recorders_behind\nfuture 60\n",
+		},
+		"a recorder that keeps for longer never had it": {
+			sources: []Source{
+				{Name: "r1", Spans: []Span{stretchOf(0, 0, 10), stretchOf(0, 20, 30)}, HorizonNS: t0 + 25*second},
+				{Name: "r2", Spans: []Span{stretchOf(0, 0, 5), stretchOf(0, 20, 30)}, HorizonNS: t0 + 40*second},
+			},
+			q:    Query{StartNS: 0, EndNS: 60, NowNS: 1000, LiveNS: 990},
+			want: "0-10 e0 r1+r2\n10-20 e0 r1\n40-60 e0 r1+r2\n20-25 gap retention\n25-40 gap recorders_behind\nfuture 60\n",
+		},
 		"retention has left the epochs after a connection that was lost": {
 			sources: []Source{{Name: "r1", Spans: []Span{since(stretchOf(30, 0, 10), media.CauseConnection, 20)}}},
 			q:       Query{StartNS: 0, EndNS: 40, NowNS: 1000, LiveNS: 990},

@@ -192,9 +192,10 @@ func (s *Service) gapsWithCauses(ctx context.Context, p *plan) []evidence.Gap {
 	}
 	now := s.clock.Now()
 	live, open := s.liveness(p.camera, now)
-	sources, _, _ := s.spans(ctx, p.camera, stretch{p.fromNS, p.toNS})
+	sources, locks, _ := s.spans(ctx, p.camera, stretch{p.fromNS, p.toNS})
 	res := index.Timeline(sources, index.Query{
 		StartNS: p.fromNS, EndNS: p.toNS, NowNS: now.UnixNano(), LiveNS: live, OpenCause: open,
+		Locked: lockedOf(locks, p.camera),
 	})
 	return explain(p.gaps, res.Gaps)
 }

@@ -86,6 +86,7 @@ func (s *Service) timeline(ctx context.Context, in *rangeInput) (t Timeline, err
 	sources, locks, repaired := s.spans(ctx, in.Camera, span)
 	res := index.Timeline(sources, index.Query{
 		StartNS: span.startNS, EndNS: span.endNS, NowNS: now.UnixNano(), LiveNS: live, OpenCause: open,
+		Locked: lockedOf(locks, in.Camera),
 	})
 	t = Timeline{
 		Camera: in.Camera, Start: at(span.startNS), End: at(span.endNS),
@@ -142,6 +143,7 @@ func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]ind
 		locks    []lock.Lock
 		repaired []*nodepb.Stretch
 		damaged  []index.Stretch
+		horizon  int64
 		lacking  bool
 		before   int64
 	}
@@ -156,7 +158,7 @@ func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]ind
 			if err == nil {
 				v.locks, err = lock.FromProto(reply.GetLocks())
 				v.repaired = reply.GetRepaired()
-				v.damaged = stretchesFromProto(reply.GetDamaged())
+				v.damaged, v.horizon = stretchesFromProto(reply.GetDamaged()), reply.GetHorizonNs()
 			}
 			return err
 		})
@@ -166,7 +168,7 @@ func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]ind
 	repaired := []RepairedView{}
 	out := make([]index.Source, 0, len(got)+len(silent))
 	for _, a := range got {
-		out = append(out, index.Source{Name: a.peer.Name, Spans: a.value.spans, Damaged: a.value.damaged})
+		out = append(out, index.Source{Name: a.peer.Name, Spans: a.value.spans, Damaged: a.value.damaged, HorizonNS: a.value.horizon})
 		if a.value.lacking { // another disk of it may have more, or its index is being made anew
 			out = append(out, index.Source{Name: a.peer.Name, Unknown: true, UnknownBeforeNS: a.value.before})
 		}
@@ -181,6 +183,14 @@ func (s *Service) spans(ctx context.Context, camera string, span stretch) ([]ind
 		out = append(out, index.Source{Name: x.peer.Name, Unknown: true})
 	}
 	return out, locks, repaired
+}
+
+// lockedOf returns what of a camera locks in force protect.
+func lockedOf(locks lock.Set, camera string) (out []index.Stretch) {
+	for _, l := range locks.Active(camera) {
+		out = append(out, index.Stretch{StartNS: l.StartNS, EndNS: l.EndNS})
+	}
+	return out
 }
 
 func stretchesFromProto(in []*nodepb.Stretch) []index.Stretch {

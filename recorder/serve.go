@@ -138,7 +138,7 @@ func (s *server) Spans(_ context.Context, q *nodepb.SpansRequest) (*nodepb.Spans
 	out := &nodepb.SpansReply{
 		Spans: make([]*nodepb.Span, len(spans)), Damaged: vols.damaged(q.GetCamera(), q.GetStartNs(), q.GetEndNs()),
 	}
-	out.Lacking, out.LackingBeforeNs = lacking, before
+	out.Lacking, out.LackingBeforeNs, out.HorizonNs = lacking, before, vols.horizon(q.GetCamera())
 	for i, sp := range spans {
 		out.Spans[i] = &nodepb.Span{
 			Epoch: sp.Epoch[:], First: sp.First, End: sp.End, StartNs: sp.StartNS, EndNs: sp.EndNS,

@@ -126,6 +126,15 @@ func (vs volumes) spans(camera string, startNS, endNS int64) ([]index.Span, erro
 	return index.MergeSpans(lists...), nil
 }
 
+// horizon returns how far retention has come with a camera.
+func (vs volumes) horizon(camera string) (ns int64) {
+	for _, v := range vs {
+		c, _ := v.index.store().Camera(camera)
+		ns = max(ns, c.HorizonNS)
+	}
+	return ns
+}
+
 // init returns an init header from whichever volume has it.
 func (vs volumes) init(camera string, hash media.Hash) (data []byte, err error) {
 	for _, v := range vs {

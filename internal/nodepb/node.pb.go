@@ -1329,6 +1329,7 @@ type SpansReply struct {
 	Lacking         string                 `protobuf:"bytes,20,opt,name=lacking,proto3" json:"lacking,omitempty"`                                           // which disks could not be asked, and may hold more
 	LackingBeforeNs int64                  `protobuf:"varint,21,opt,name=lacking_before_ns,json=lackingBeforeNs,proto3" json:"lacking_before_ns,omitempty"` // what they may hold more starts before it; 0: at any time
 	Repaired        []*Stretch             `protobuf:"bytes,2,rep,name=repaired,proto3" json:"repaired,omitempty"`                                          // what was copied from another recorder, in order
+	HorizonNs       int64                  `protobuf:"varint,25,opt,name=horizon_ns,json=horizonNs,proto3" json:"horizon_ns,omitempty"`                     // retention has come so far: what starts before it and no lock covers was or would be deleted; 0: nowhere
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1403,6 +1404,13 @@ func (x *SpansReply) GetRepaired() []*Stretch {
 		return x.Repaired
 	}
 	return nil
+}
+
+func (x *SpansReply) GetHorizonNs() int64 {
+	if x != nil {
+		return x.HorizonNs
+	}
+	return 0
 }
 
 type ReadRequest struct {
@@ -2854,7 +2862,7 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\bstart_ns\x18\x04 \x01(\x03R\astartNs\x12\x15\n" +
 	"\x06end_ns\x18\x05 \x01(\x03R\x05endNs\x12\x14\n" +
 	"\x05since\x18\x06 \x01(\tR\x05since\x12\x19\n" +
-	"\bsince_ns\x18\a \x01(\x03R\asinceNs\"\x8a\x02\n" +
+	"\bsince_ns\x18\a \x01(\x03R\asinceNs\"\xa9\x02\n" +
 	"\n" +
 	"SpansReply\x12(\n" +
 	"\x05spans\x18\x01 \x03(\v2\x12.duet.node.v1.SpanR\x05spans\x12/\n" +
@@ -2862,7 +2870,9 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x05locks\x18\x0f \x03(\v2\x12.duet.node.v1.LockR\x05locks\x12\x18\n" +
 	"\alacking\x18\x14 \x01(\tR\alacking\x12*\n" +
 	"\x11lacking_before_ns\x18\x15 \x01(\x03R\x0flackingBeforeNs\x121\n" +
-	"\brepaired\x18\x02 \x03(\v2\x15.duet.node.v1.StretchR\brepaired\"\x96\x01\n" +
+	"\brepaired\x18\x02 \x03(\v2\x15.duet.node.v1.StretchR\brepaired\x12\x1d\n" +
+	"\n" +
+	"horizon_ns\x18\x19 \x01(\x03R\thorizonNs\"\x96\x01\n" +
 	"\vReadRequest\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\fR\x05epoch\x12\x14\n" +
