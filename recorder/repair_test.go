@@ -9,10 +9,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -23,6 +26,7 @@ import (
 	"github.com/duet-video/duet/internal/clock"
 	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/nodepb"
+	"github.com/duet-video/duet/internal/record"
 )
 
 // pair is two recorders that repair each other.
@@ -193,9 +197,10 @@ func TestADirectoryThatWasWipedIsFilledAgain(t *testing.T) {
 		require.NoError(t, os.Remove(m))
 	}
 	p.proxy.change(func() { p.proxy.oldest[l] = 20 * perFragment })
-	p.start("r1")
+	g := p.start("r1")
+	require.Eventually(t, func() bool { return g.camera("gate").GetRepair().GetRepairedFragments() > 0 }, 10*time.Second, 5*time.Millisecond,
+		"it begins as soon as both are there")
 	p.converge(29)
-	g := p.running["r1"]
 	after := g.state().GetDisks()[0]
 	require.NotEmpty(t, before.GetGeneration())
 	require.NotEqual(t, before.GetGeneration(), after.GetGeneration(), "it lost what it had")
@@ -238,6 +243,42 @@ func TestRepairGoesOnAfterItWasInterrupted(t *testing.T) {
 	p.converge(53)
 }
 
+func TestWhatIsRecordedIsWrittenBeforeWhatIsCopied(t *testing.T) {
+	var g *rig
+	waiting := -1 // when the copied one is written
+	g = openRig(t, errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileWriteAt && strings.Contains(op.Path, "/gate/") {
+			waiting = len(g.disk.queue)
+		}
+		return nil
+	})))
+	defer g.close()
+	var copied *media.Fragment
+	one := func(camera string, emit func(*finished)) {
+		l := newTestLog(t, camera, testBase, 2, 12*time.Second)
+		l.play(t, testFeed(camera, record.Position{}, emit), perFragment)
+	}
+	one("gate", func(fin *finished) { copied = fin.fragment })
+	for i := range 20 {
+		one(fmt.Sprint("cam", i), func(fin *finished) { g.disk.queue <- fin })
+	}
+	require.Len(t, g.disk.queue, 20)
+	f := newFeed("gate", "repair")
+	way := &lane{feed: f, free: make(chan *media.Builder, 1)}
+	f.attach(way, progress{})
+	fin := &finished{lane: way, fragment: copied, generation: f.current(), once: true}
+	g.disk.repairs = make(chan *finished, 1)
+	g.disk.repairs <- fin
+	last := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() { g.disk.runWriter(t.Context(), last) })
+	<-way.free
+	require.NoError(t, fin.err)
+	close(last)
+	writer.Wait()
+	require.Zero(t, waiting)
+}
+
 func TestWhatRetentionHasDeletedDoesNotComeBack(t *testing.T) {
 	p := newPair(t)
 	l := newTestLog(t, "gate", testBase, 60, 12*time.Second)
@@ -252,8 +293,11 @@ func TestWhatRetentionHasDeletedDoesNotComeBack(t *testing.T) {
 		gone, deleted = seg.Path, seg.Fragments
 		break
 	}
-	_, err := st.ExpireSegments([]index.SegmentName{{Camera: "gate", Path: gone}})
+	expired, err := st.ExpireSegments([]index.SegmentName{{Camera: "gate", Path: gone}})
 	require.NoError(t, err)
+	told, err := g.client.Spans(t.Context(), &nodepb.SpansRequest{Camera: "gate", EndNs: time.Now().UnixNano()})
+	require.NoError(t, err)
+	require.Equal(t, expired[0].EndNS, told.GetHorizonNs(), "and it says so")
 	p.outage("r1", l, 9) // something to repair, so that it is seen to have looked
 	p.record(l, 1)
 	require.Eventually(t, func() bool {
