@@ -99,29 +99,31 @@ func (h *indexHandle) reopen() (bool, error) {
 }
 
 // names reports whether the index has anything to say of a file, which may be gone: a new
-// one in its place would be taken for it, by the scrubber and by deletions under way.
+// one in its place would be taken for it, by the scrubber and by deletions under way, and
+// what it holds would be refused. While the index cannot be used, that is what memory has of it.
 func (h *indexHandle) names(camera, path string) (bool, error) {
 	s := h.store()
-	if s == nil || h.opening.Load() || h.err() != nil {
+	if s == nil {
 		return false, nil
 	}
-	for seg, err := range s.SegmentsFrom(camera, path) {
-		if err != nil {
-			return false, err
+	if !h.opening.Load() && h.err() == nil { // first: a deletion makes a mark of a segment
+		for seg, err := range s.SegmentsFrom(camera, path) {
+			if err != nil {
+				return false, err
+			}
+			if seg.Path == path {
+				return true, nil
+			}
+			break
 		}
-		if seg.Path == path {
-			return true, nil
-		}
-		break
 	}
-	of := func(p string) bool { return p == path }
 	for _, m := range s.Deleting() {
-		if m.Camera == camera && of(m.Path) {
+		if m.Camera == camera && m.Path == path {
 			return true, nil
 		}
 	}
 	for _, m := range s.Damaged(camera, math.MinInt64, math.MaxInt64) {
-		if of(m.Segment) {
+		if m.Segment == path {
 			return true, nil
 		}
 	}
