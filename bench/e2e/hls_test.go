@@ -216,7 +216,7 @@ func TestHLSAndExportsThroughFailures(t *testing.T) {
 	errs := make(chan error, 16)
 	for _, cam := range []string{"gate", "yard", "dock"} {
 		base := s.http + "/v1/cameras/" + cam
-		for _, u := range []string{base + "/live/index.m3u8", base + "/index.m3u8?start=" + from.Add(-2*time.Second).UTC().Format(time.RFC3339Nano)} {
+		for _, u := range []string{base + "/live/index.m3u8", base + "/index.m3u8?start=" + from.UTC().Format(time.RFC3339Nano)} {
 			c := newHLSClient(u)
 			clients[cam] = append(clients[cam], c)
 			wg.Go(func() {
