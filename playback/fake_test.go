@@ -108,6 +108,7 @@ type fakeRecorder struct {
 	inits  map[media.Hash][]byte
 	status *nodepb.RecorderStatus
 	reads  int // Read calls so far
+	hashed int // those in which it was to hash what it sends
 	// lacking says which disks cannot be asked, for what starts before lackingNS.
 	lacking   string
 	lackingNS int64
@@ -342,6 +343,9 @@ func (f *fakeRecorder) find(camera string, epoch []byte, first uint64, startNS i
 func (f *fakeRecorder) Read(r *nodepb.ReadRequest, out grpc.ServerStreamingServer[nodepb.ReadReply]) error {
 	f.mu.Lock()
 	f.reads++
+	if !r.GetUnhashed() {
+		f.hashed++
+	}
 	n, hook := f.reads, f.onRead
 	s, ok := f.find(r.Camera, r.Epoch, r.First, r.StartNs)
 	f.mu.Unlock()

@@ -10,13 +10,14 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"github.com/duet-video/duet/internal/clock"
 	"github.com/duet-video/duet/internal/nodepb"
+	"github.com/duet-video/duet/internal/wire"
 )
 
 // State is what playback believes of a node.
@@ -66,7 +67,7 @@ type peer struct {
 func dial(n Node, o *Options) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
 	if o.TLS != nil {
-		creds = credentials.NewTLS(o.TLS(n.Name))
+		creds = wire.NewTLS(o.TLS(n.Name))
 	}
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
@@ -86,6 +87,8 @@ func dial(n Node, o *Options) (*grpc.ClientConn, error) {
 		grpc.WithIdleTimeout(0),
 		grpc.WithInitialWindowSize(streamWindow),
 		grpc.WithInitialConnWindowSize(connWindow),
+		grpc.WithReadBufferSize(0), // the connection reads ahead, see wire.NewTLS
+		experimental.WithBufferPool(wire.NewFramePool()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 	}
 	if o.Dial != nil {

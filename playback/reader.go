@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -27,6 +28,7 @@ type want struct {
 	size    int64 // anySize: not known
 	hash    media.Hash
 	holders uint64
+	spare   *spare // may be nil
 }
 
 // anySize: how long the fragment is is not known.
@@ -256,42 +258,61 @@ func (r *reader) fragment(ctx context.Context, p *peer, w *want, stall time.Dura
 		cancel(fmt.Errorf("nothing came for %v", stall*giveUp))
 	})
 	defer quiet.stop()
-	stream, err := p.recorder.Read(ctx, &nodepb.ReadRequest{
-		Camera: w.camera, Epoch: w.epoch[:], First: w.first, StartNs: w.startNS, Hash: w.hash[:],
-	})
+	// One of the two has to hash what the recorder reads, and here is where it counts. A
+	// recorder whose bytes are wrong has to find that itself, so that it mends them.
+	for _, unhashed := range []bool{true, false} {
+		if data, err = r.body(ctx, p, w, unhashed, quiet); !errors.Is(err, errBytes) {
+			break
+		}
+	}
 	if err != nil {
 		return nil, cause(ctx, err)
+	}
+	p.answered()
+	return data, nil
+}
+
+// body asks p once for the fragment and compares what comes with the hash.
+func (r *reader) body(ctx context.Context, p *peer, w *want, unhashed bool, quiet *quiet) (data []byte, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := p.recorder.Read(ctx, &nodepb.ReadRequest{
+		Camera: w.camera, Epoch: w.epoch[:], First: w.first, StartNs: w.startNS, Hash: w.hash[:], Unhashed: unhashed,
+	}, grpc.ForceCodecV2(nodepb.Codec()))
+	if err != nil {
+		return nil, err
 	}
 	most := w.size
 	if most == anySize {
 		most = r.maxBytes
 	}
-	data = make([]byte, 0, min(most, firstBytes))
+	body := nodepb.Body{Data: w.spare.take(min(most, firstBytes)), Most: int(most)}
+	defer func() {
+		if err != nil {
+			w.spare.give(body.Data)
+		}
+	}()
 	sum := sha256.New()
 	for {
-		reply, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
+		at := len(body.Data)
+		if err := stream.RecvMsg(&body); errors.Is(err, io.EOF) {
 			break
-		}
-		if err != nil {
-			return nil, cause(ctx, err)
+		} else if err != nil {
+			return nil, err
 		}
 		quiet.heard()
-		chunk := reply.GetData()
-		if int64(len(data)+len(chunk)) > most {
+		if body.Over {
 			return nil, fmt.Errorf("%w: more than %d bytes", errBytes, most)
 		}
-		data = append(data, chunk...)
-		_, _ = sum.Write(chunk) // never fails
+		_, _ = sum.Write(body.Data[at:]) // never fails
 	}
-	if w.size != anySize && int64(len(data)) != w.size {
-		return nil, fmt.Errorf("%w: %d bytes instead of %d", errBytes, len(data), w.size)
+	if w.size != anySize && int64(len(body.Data)) != w.size {
+		return nil, fmt.Errorf("%w: %d bytes instead of %d", errBytes, len(body.Data), w.size)
 	}
 	if media.Hash(sum.Sum(nil)) != w.hash {
 		return nil, fmt.Errorf("%w: SHA-256 %x… instead of %x…", errBytes, sum.Sum(nil)[:6], w.hash[:6])
 	}
-	p.answered()
-	return data, nil
+	return body.Data, nil
 }
 
 // header reads the init header from p and verifies it. See fetch.

@@ -121,6 +121,39 @@ func TestReadFailsOverToTheOtherCopy(t *testing.T) {
 	}
 }
 
+// A recorder that is not asked to hash what it sends cannot know that it is damaged.
+func TestARecorderWhoseBytesAreWrongIsAskedToHashThem(t *testing.T) {
+	r1, r2 := newFake(t, "r1"), newFake(t, "r2")
+	s := testService(t, false, nil, r1, r2)
+	frag := randomFragment(200 << 10)
+	r1.add("gate", nil, frag)
+	r2.add("gate", nil, frag)
+	for range 4 {
+		_, err := s.reader.read(context.Background(), wantOf(frag, 3))
+		require.NoError(t, err)
+	}
+	require.Zero(t, r1.hashed+r2.hashed, "both would hash the same bytes")
+
+	r1.script(func(_ int, frag stored, out readStream) error {
+		r1.mu.Lock()
+		hashed := r1.hashed > 0
+		r1.mu.Unlock()
+		if hashed {
+			return status.Error(codes.DataLoss, "damaged")
+		}
+		return readFailures["sends a wrong byte"](r1, frag, out)
+	})
+	require.Eventually(t, func() bool {
+		data, err := s.reader.read(context.Background(), wantOf(frag, 3))
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(frag.data, data))
+		r1.mu.Lock()
+		defer r1.mu.Unlock()
+		return r1.hashed == 1
+	}, 5*time.Second, time.Millisecond)
+	require.Zero(t, testutil.ToFloat64(s.m.mismatches.WithLabelValues("r1")), "it says so itself")
+}
+
 func TestReadCountsMismatches(t *testing.T) {
 	r1 := newFake(t, "r1")
 	s := testService(t, false, func(o *Options) { o.Deadlines.Patience = 300 * time.Millisecond }, r1)

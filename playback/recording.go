@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -143,6 +144,14 @@ func (s *Service) send(w http.ResponseWriter, r *http.Request, v *virtual) {
 	}
 }
 
+// How much of a recording is written at once. A client has Deadlines.Client for a piece, so
+// one that is slow is given small ones.
+const (
+	pieceMin  = 32 << 10
+	pieceMost = 256 << 10
+	pieceSlow = 100 * time.Millisecond
+)
+
 // counter counts the bytes of a response, and answers a range that cannot be had with a
 // Problem in place of the text of net/http. It gives a client that reads more time.
 type counter struct {
@@ -191,4 +200,34 @@ func (c *counter) Write(b []byte) (int, error) {
 		c.failed = err
 	}
 	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom: what a stream has goes out without another copy.
+func (c *counter) ReadFrom(src io.Reader) (int64, error) {
+	if l, ok := src.(*io.LimitedReader); ok {
+		if body, ok := l.R.(*stream); ok {
+			n, err := body.copyTo(c, l.N, c.pieces())
+			l.N -= n
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return n, err
+		}
+	}
+	return io.Copy(struct{ io.Writer }{c}, src)
+}
+
+// pieces returns how much is to be written next, each time that it is called: the more the
+// faster the client takes it.
+func (c *counter) pieces() func() int64 {
+	began := time.Now()
+	size := int64(pieceMin / 2)
+	return func() int64 {
+		now := time.Now()
+		if size = min(2*size, pieceMost); now.Sub(began) > pieceSlow {
+			size = pieceMin
+		}
+		began = now
+		return size
+	}
 }

@@ -20,6 +20,8 @@ type stream struct {
 	at    int64 // the next byte to read
 	now   int   // the section that data is of; -1: none
 	data  []byte
+	whole []byte // what data is in, if that is only for this stream
+	spare spare
 	ahead []*ahead // of the sections after now, in order
 	run   int      // sections that were read one after the other
 	err   error    // what ended the stream
@@ -31,6 +33,7 @@ type ahead struct {
 	cancel  context.CancelFunc
 	done    chan struct{}
 	data    []byte
+	whole   []byte // what data is in, if that is only for this stream
 	err     error
 }
 
@@ -39,7 +42,10 @@ const maxAhead = 3
 
 func (s *Service) open(ctx context.Context, v *virtual) *stream {
 	ctx, cancel := context.WithCancel(ctx)
-	return &stream{ctx: ctx, cancel: cancel, s: s, v: v, now: -1}
+	return &stream{
+		ctx: ctx, cancel: cancel, s: s, v: v, now: -1,
+		spare: spare{most: s.o.Limits.PrefetchBytes / (maxAhead + 1)},
+	}
 }
 
 // Seek implements io.Seeker.
@@ -57,34 +63,65 @@ func (r *stream) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// Read implements io.Reader. Each byte that it gives is of a fragment that was verified.
+// Read implements io.Reader.
 func (r *stream) Read(b []byte) (int, error) {
+	view, err := r.next(int64(len(b)))
+	return copy(b, view), err
+}
+
+// next returns at least one and at most so many of the next bytes, as a view that is valid
+// until the next call. Each byte is of a fragment that was verified.
+func (r *stream) next(most int64) ([]byte, error) {
 	if r.err != nil {
-		return 0, r.err
+		return nil, r.err
 	}
 	if r.at >= r.v.size {
-		return 0, io.EOF
+		return nil, io.EOF
 	}
+	view, err := r.view(most)
+	view = view[:min(int64(len(view)), most)]
+	r.at += int64(len(view))
+	return view, err
+}
+
+// manifestPiece is how much of a manifest is encoded at once, in bytes.
+const manifestPiece = 32 << 10
+
+// view returns what comes next, at least a byte.
+func (r *stream) view(most int64) ([]byte, error) {
 	if r.at < int64(len(r.v.header)) {
-		n := copy(b, r.v.header[r.at:])
-		r.at += int64(n)
-		return n, nil
+		return r.v.header[r.at:], nil
 	}
 	if r.at >= r.v.media {
-		n, err := r.v.manifest.ReadAt(b[:min(int64(len(b)), r.v.size-r.at)], r.at-r.v.media)
-		r.at += int64(n)
-		return n, err
+		b := make([]byte, min(most, manifestPiece, r.v.size-r.at))
+		n, err := r.v.manifest.ReadAt(b, r.at-r.v.media)
+		return b[:n], err
 	}
 	i := r.v.find(r.at)
 	if i != r.now {
 		if err := r.load(i); err != nil {
 			r.err = err
-			return 0, err
+			return nil, err
 		}
 	}
-	n := copy(b, r.data[r.at-r.v.sections[i].at:])
-	r.at += int64(n)
-	return n, nil
+	return r.data[r.at-r.v.sections[i].at:], nil
+}
+
+// copyTo writes the next n bytes to w, in pieces of the sizes that piece returns.
+func (r *stream) copyTo(w io.Writer, n int64, piece func() int64) (done int64, err error) {
+	for done < n {
+		b, err := r.next(min(n-done, piece()))
+		if len(b) > 0 {
+			k, err := w.Write(b)
+			if done += int64(k); err != nil {
+				return done, err
+			}
+		}
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
 }
 
 // load makes section i the current one.
@@ -103,14 +140,15 @@ func (r *stream) load(i int) error {
 	}
 	a := r.ahead[0]
 	r.ahead = r.ahead[1:]
-	r.now, r.data = -1, nil
+	r.spare.give(r.whole)
+	r.now, r.data, r.whole = -1, nil, nil
 	r.readAhead(i)
 	<-a.done
 	a.cancel()
 	if a.err != nil {
 		return a.err
 	}
-	r.now, r.data = i, a.data
+	r.now, r.data, r.whole = i, a.data, a.whole
 	return nil
 }
 
@@ -142,7 +180,10 @@ func (r *stream) fetch(i int) {
 	}
 	r.wg.Go(func() {
 		defer close(a.done)
-		a.data, a.err = r.s.reader.read(ctx, r.v.plan.want(int(r.v.sections[i].ref)))
+		w := r.v.plan.want(int(r.v.sections[i].ref))
+		w.spare = &r.spare
+		a.data, a.err = r.s.reader.read(ctx, w)
+		a.whole = a.data
 		switch {
 		case a.err != nil:
 		case r.v.progressive:

@@ -13,6 +13,7 @@ import (
 	"github.com/duet-video/duet/internal/link"
 	"github.com/duet-video/duet/internal/node"
 	"github.com/duet-video/duet/internal/nodepb"
+	"github.com/duet-video/duet/internal/wire"
 )
 
 // watchEvery is how often copies and memory are looked at.
@@ -60,7 +61,7 @@ func newProxy(opts Options, session sessionFunc) (*Proxy, error) {
 	}
 	serverOpts := link.ServerOptions()
 	if opts.TLS != nil {
-		serverOpts = append(serverOpts, grpc.Creds(link.NewTLS(opts.TLS)))
+		serverOpts = append(serverOpts, grpc.Creds(wire.NewTLS(opts.TLS)))
 	}
 	p.grpc = grpc.NewServer(serverOpts...)
 	link.RegisterServer(p.grpc, p.link)

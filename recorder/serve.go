@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
@@ -21,10 +20,10 @@ import (
 	"github.com/duet-video/duet/internal/node"
 	"github.com/duet-video/duet/internal/nodepb"
 	"github.com/duet-video/duet/internal/record"
+	"github.com/duet-video/duet/internal/wire"
 )
 
 const (
-	readChunk = 256 << 10
 	listChunk = 512
 	// maxReads bounds the media reads that are under way at once at a volume, maxVerifies those of
 	// whole ranges: writing comes first.
@@ -47,13 +46,16 @@ func (r *Recorder) serve(ctx context.Context) error {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
+		grpc.ForceServerCodecV2(nodepb.Codec()),
+		grpc.ReadBufferSize(0), // the connection reads ahead, see wire.NewTLS
+		grpc.WriteBufferSize(wire.IOBuffer),
 	}
 	if r.opts.ServerTLS != nil {
-		o = append(o, grpc.Creds(credentials.NewTLS(r.opts.ServerTLS)))
+		o = append(o, grpc.Creds(wire.NewTLS(r.opts.ServerTLS)))
 	}
 	srv := grpc.NewServer(o...)
 	nodepb.RegisterRecorderServer(srv, &server{
-		r: r, verifies: semaphore.NewWeighted(maxVerifies),
+		r: r, verifies: semaphore.NewWeighted(maxVerifies), chunks: newChunks(),
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -80,6 +82,7 @@ type server struct {
 	nodepb.UnimplementedRecorderServer
 	r        *Recorder
 	verifies *semaphore.Weighted
+	chunks   *chunks
 }
 
 // Status implements nodepb.RecorderServer.
@@ -219,7 +222,7 @@ func (s *server) Read(q *nodepb.ReadRequest, out grpc.ServerStreamingServer[node
 		}
 		sent := false
 		if err == nil {
-			err = s.send(v, &ref, q.GetLimit(), out, &sent)
+			err = s.send(v, &ref, q, out, &sent)
 		}
 		if err == nil || sent || out.Context().Err() != nil {
 			return err
@@ -229,53 +232,6 @@ func (s *server) Read(q *nodepb.ReadRequest, out grpc.ServerStreamingServer[node
 		return err
 	}
 	return s.fail("read a fragment of camera "+q.GetCamera(), err)
-}
-
-// send sends the bytes of a fragment, or only the first ones; sent tells whether any of
-// them went out.
-func (s *server) send(v *volume, ref *index.Ref, limit uint64, out grpc.ServerStreamingServer[nodepb.ReadReply], sent *bool) error {
-	if err := v.reads.Acquire(out.Context(), 1); err != nil {
-		return status.FromContextError(err).Err()
-	}
-	defer v.reads.Release(1)
-	h := newHash()
-	size := ref.Size
-	if limit > 0 && limit < uint64(size) {
-		size = int64(limit)
-	}
-	err := s.eachChunk(v, ref, size, func(b []byte) error {
-		*sent = true
-		_, _ = h.Write(b) // never fails
-		s.r.meters.served.Add(float64(len(b)))
-		return out.Send(&nodepb.ReadReply{Data: b})
-	})
-	if err == nil && size == ref.Size && media.Hash(h.Sum(nil)) != ref.Hash {
-		v.scrub.suspect(ref)
-		err = status.Errorf(codes.DataLoss, "recorder %s: fragment %d in segment %s is damaged", s.r.opts.Name, ref.First, ref.Segment)
-	}
-	return err
-}
-
-// eachChunk reads moof and mdat of a fragment, so many bytes of it. A chunk belongs to the callee.
-func (s *server) eachChunk(v *volume, ref *index.Ref, size int64, take func([]byte) error) (err error) {
-	f, err := s.r.opts.FS.Open(v.disk.name(ref.Segment))
-	if err != nil {
-		return s.unreadable(v, ref, err)
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	at := ref.At + boxLen(&ref.Info)
-	for left := size; left > 0; {
-		b := make([]byte, min(left, readChunk))
-		if n, err := f.ReadAt(b, at); n < len(b) {
-			return s.unreadable(v, ref, err)
-		}
-		if err := take(b); err != nil {
-			return err
-		}
-		at += int64(len(b))
-		left -= int64(len(b))
-	}
-	return nil
 }
 
 // unreadable says that a fragment which the index names cannot be read, or that it was
@@ -340,7 +296,9 @@ func (s *server) verify(v *volume, ref *index.Ref, level string) *nodepb.VerifyR
 		return reply
 	}
 	h := newHash()
-	err := s.eachChunk(v, ref, ref.Size, func(b []byte) error {
+	b := s.chunks.get()
+	defer s.chunks.Put(b)
+	err := s.eachChunk(v, ref, ref.Size, func() []byte { return *b }, func(b []byte) error {
 		_, err := h.Write(b)
 		return err
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/duet-video/duet/internal/clock"
 	"github.com/duet-video/duet/internal/link"
 	"github.com/duet-video/duet/internal/node"
+	"github.com/duet-video/duet/internal/wire"
 )
 
 const (
@@ -84,7 +85,7 @@ func newStream(p Proxy, o *Options, every *node.Every) *stream {
 		if c.ServerName == "" {
 			c.ServerName = p.Name // nodes prove their names, not their addresses
 		}
-		s.creds = link.NewTLS(c)
+		s.creds = wire.NewTLS(c)
 	}
 	return s
 }

@@ -74,7 +74,7 @@ var rules = []rule{
 // clock) are for everybody; the rest of a leaf's needs are dependencies.
 var leaves = map[string][]string{
 	"internal/evidence": {"internal/media"},
-	"internal/link":     {"internal/record", "internal/media"},
+	"internal/link":     {"internal/record", "internal/media", "internal/wire"},
 	"internal/lock":     {"internal/nodepb"}, // the message that a lock travels in
 	"internal/media":    {"internal/record"},
 }

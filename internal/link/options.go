@@ -6,6 +6,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/duet-video/duet/internal/wire"
 )
 
 const (
@@ -21,7 +23,6 @@ const (
 	// recorder that does not read makes a proxy hold on to.
 	streamWindow = 4 << 20
 	connWindow   = 8 << 20
-	ioBuffer     = 256 << 10
 
 	handshakeTimeout = 10 * time.Second
 	maxStreams       = 256
@@ -36,8 +37,8 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.MaxSendMsgSize(MaxMessage),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
-		grpc.ReadBufferSize(ioBuffer),
-		grpc.WriteBufferSize(ioBuffer),
+		grpc.ReadBufferSize(wire.IOBuffer),
+		grpc.WriteBufferSize(wire.IOBuffer),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.WaitForHandlers(true),
@@ -51,9 +52,9 @@ func DialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
-		grpc.WithReadBufferSize(0), // the connection reads ahead, see NewTLS
-		grpc.WithWriteBufferSize(ioBuffer),
-		experimental.WithBufferPool(newFramePool()),
+		grpc.WithReadBufferSize(0), // the connection reads ahead, see wire.NewTLS
+		grpc.WithWriteBufferSize(wire.IOBuffer),
+		experimental.WithBufferPool(wire.NewFramePool()),
 		// gRPC pings from a client every 10 s at most; a dead proxy is found sooner, by
 		// the heartbeats that Recv misses.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: pingTimeout}),

@@ -1,3 +1,4 @@
 // Package nodepb holds the generated messages and services that duet's nodes speak to
-// each other; `make proto` writes it anew from node.proto.
+// each other, which `make proto` writes anew from node.proto, and a codec that moves their
+// large ones without copies.
 package nodepb

@@ -1414,13 +1414,16 @@ func (x *SpansReply) GetHorizonNs() int64 {
 }
 
 type ReadRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Camera        string                 `protobuf:"bytes,1,opt,name=camera,proto3" json:"camera,omitempty"`
-	Epoch         []byte                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	First         uint64                 `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
-	StartNs       int64                  `protobuf:"varint,4,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
-	Hash          []byte                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"`     // what the caller expects; another one is answered with NOT_FOUND
-	Limit         uint64                 `protobuf:"varint,10,opt,name=limit,proto3" json:"limit,omitempty"` // only so many bytes, from the start; 0: all. They are not verified then
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Camera  string                 `protobuf:"bytes,1,opt,name=camera,proto3" json:"camera,omitempty"`
+	Epoch   []byte                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	First   uint64                 `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
+	StartNs int64                  `protobuf:"varint,4,opt,name=start_ns,json=startNs,proto3" json:"start_ns,omitempty"`
+	Hash    []byte                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"`     // what the caller expects; another one is answered with NOT_FOUND
+	Limit   uint64                 `protobuf:"varint,10,opt,name=limit,proto3" json:"limit,omitempty"` // only so many bytes, from the start; 0: all. They are not verified then
+	// The caller compares the hash itself: the recorder does not hash what it sends. A caller
+	// that gets other bytes asks again without, so that the recorder sees the damage, too.
+	Unhashed      bool `protobuf:"varint,11,opt,name=unhashed,proto3" json:"unhashed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1495,6 +1498,13 @@ func (x *ReadRequest) GetLimit() uint64 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *ReadRequest) GetUnhashed() bool {
+	if x != nil {
+		return x.Unhashed
+	}
+	return false
 }
 
 type ReadReply struct {
@@ -2872,7 +2882,7 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x11lacking_before_ns\x18\x15 \x01(\x03R\x0flackingBeforeNs\x121\n" +
 	"\brepaired\x18\x02 \x03(\v2\x15.duet.node.v1.StretchR\brepaired\x12\x1d\n" +
 	"\n" +
-	"horizon_ns\x18\x19 \x01(\x03R\thorizonNs\"\x96\x01\n" +
+	"horizon_ns\x18\x19 \x01(\x03R\thorizonNs\"\xb2\x01\n" +
 	"\vReadRequest\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\fR\x05epoch\x12\x14\n" +
@@ -2880,7 +2890,8 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\bstart_ns\x18\x04 \x01(\x03R\astartNs\x12\x12\n" +
 	"\x04hash\x18\x05 \x01(\fR\x04hash\x12\x14\n" +
 	"\x05limit\x18\n" +
-	" \x01(\x04R\x05limit\"\x1f\n" +
+	" \x01(\x04R\x05limit\x12\x1a\n" +
+	"\bunhashed\x18\v \x01(\bR\bunhashed\"\x1f\n" +
 	"\tReadReply\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"9\n" +
 	"\vInitRequest\x12\x16\n" +

@@ -1,20 +1,24 @@
-package link
+package wire
 
-import "sync"
+import (
+	"sync"
 
-// framePool lends gRPC the buffers that it reads frames of HTTP/2 into. Those of its own
-// are cleared each time.
-type framePool struct{ pool sync.Pool }
+	"google.golang.org/grpc/mem"
+)
 
-// maxFrame is the largest frame that gRPC takes, in bytes.
-const maxFrame = 16 << 10
-
-func newFramePool() *framePool {
+// NewFramePool returns a pool of the buffers that gRPC reads frames of HTTP/2 into. Those
+// of its own are cleared each time.
+func NewFramePool() mem.BufferPool {
 	return &framePool{sync.Pool{New: func() any {
 		b := make([]byte, maxFrame)
 		return &b
 	}}}
 }
+
+type framePool struct{ pool sync.Pool }
+
+// maxFrame is the largest frame that gRPC takes, in bytes.
+const maxFrame = 16 << 10
 
 // Get implements mem.BufferPool.
 func (p *framePool) Get(length int) *[]byte {

@@ -1,4 +1,4 @@
-package link
+package wire
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// NewTLS returns TLS credentials for either end of a link. crypto/tls reads and writes a
+// NewTLS returns TLS credentials for either end of a connection. crypto/tls reads and writes a
 // record of 16 KiB with a system call each; here those of a flush leave together, and
 // what has arrived is read together: fewer system calls, and fewer wake-ups of the peer.
 func NewTLS(c *tls.Config) credentials.TransportCredentials {
@@ -91,7 +91,7 @@ type wireConn struct {
 func (c *wireConn) Read(p []byte) (int, error) {
 	if c.first == c.last {
 		if c.in == nil {
-			c.in = make([]byte, ioBuffer)
+			c.in = make([]byte, IOBuffer)
 		}
 		if len(p) >= len(c.in) {
 			return c.Conn.Read(p)
@@ -115,7 +115,7 @@ func (c *wireConn) Write(p []byte) (int, error) {
 		return c.Conn.Write(p)
 	}
 	c.out = append(c.out, p...)
-	if len(c.out) < 2*ioBuffer {
+	if len(c.out) < 2*IOBuffer {
 		return len(p), nil
 	}
 	return len(p), c.flush()
