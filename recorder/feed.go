@@ -91,7 +91,7 @@ type finished struct {
 	err  error
 }
 
-func (f *finished) done() { f.lane.free <- f.builder }
+func (f *finished) done() { f.lane.giveBack(f.builder) }
 
 // maxFragment bounds what a fragment may grow to when a proxy never cuts.
 const maxFragment = 128 << 20
@@ -149,7 +149,7 @@ func (f *feed) resume() record.Position {
 // drop forgets the unfinished fragment.
 func (f *feed) drop() {
 	if f.builder != nil {
-		f.way.free <- f.builder
+		f.way.giveBack(f.builder)
 	}
 	f.builder, f.building = nil, false
 }

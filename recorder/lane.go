@@ -48,6 +48,14 @@ func newLane(f *feed, emit func(*finished)) *lane {
 	return l
 }
 
+// giveBack makes a builder free, and what it has built invalid. A repair has none.
+func (l *lane) giveBack(b *media.Builder) {
+	if b != nil {
+		b.Release()
+	}
+	l.free <- b
+}
+
 // builder returns a free builder. It waits for one as long as the volume gets on.
 func (l *lane) builder(ctx context.Context) (*media.Builder, error) {
 	select {

@@ -24,8 +24,7 @@ const (
 //
 //	Begin, Push (the cut), Push …, Finish, then Begin again.
 //
-// It keeps its buffers between fragments and nothing that shows in their bytes. Not for
-// concurrent use.
+// It keeps nothing between fragments that shows in their bytes. Not for concurrent use.
 type Builder struct {
 	camera string
 
@@ -88,7 +87,7 @@ func (b *Builder) Push(offset uint64, r *record.Record) error {
 		return nil
 	}
 	if r.Flags.Has(record.AccessUnit) && (r.CaptureNS < b.startNS-maxSpanNS || r.CaptureNS > b.startNS+maxSpanNS) ||
-		len(t.data) > maxTrackBytes {
+		t.size() > maxTrackBytes {
 		t.endUnit()
 		t.flags |= Malformed
 		return nil
@@ -204,7 +203,8 @@ func (b *Builder) assemble() {
 	head := appendBoxHeader(b.mdatHead[:0], uint32(size), "mdat")
 	out.Mdat = append(out.Mdat[:0], head)
 	for i := range b.runs {
-		out.Mdat = append(out.Mdat, b.tracks[b.runs[i].id-1].data)
+		t := b.tracks[b.runs[i].id-1]
+		out.Mdat = append(append(out.Mdat, t.full...), t.data)
 	}
 	h := sha256.New()
 	h.Write(out.Moof)
@@ -217,11 +217,23 @@ func (b *Builder) assemble() {
 	out.Box = b.box
 }
 
+// Release gives the memory of the last fragment back, to be used for others, also by other
+// builders: the Fragment that Finish returned must not be used any more. Begin does the same.
+func (b *Builder) Release() {
+	for _, t := range b.tracks[:cap(b.tracks)] {
+		if t != nil {
+			t.release()
+		}
+	}
+	clear(b.out.Mdat) // the chunks are others' now
+	b.out.Mdat = b.out.Mdat[:0]
+}
+
 // Size returns the bytes of media that the unfinished fragment holds.
 func (b *Builder) Size() int {
 	n := 0
 	for _, t := range b.tracks {
-		n += len(t.data)
+		n += t.size()
 	}
 	return n
 }

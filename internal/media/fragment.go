@@ -5,7 +5,7 @@ package media
 // fragment Box, Moof and the pieces of Mdat.
 //
 // Init is never modified again and may be kept. Box, Moof and Mdat are buffers of the
-// Builder: they are valid until its next Begin, and must not be modified.
+// Builder: they are valid until its next Begin or Release, and must not be modified.
 type Fragment struct {
 	Info Info
 	// Init is the header (ftyp and moov) that the fragment needs, see Info.InitHash.

@@ -89,7 +89,12 @@ func randomPayloads(t *rapid.T, c Codec, latm bool) [][]byte {
 		return [][]byte{append([]byte{0, 16, byte(bits >> 8), byte(bits)}, au...)}
 	case MJPEG:
 		scan := append(blob(60), 0xff, 0xd9)
-		return [][]byte{append([]byte{0, 0, 0, 0, 1, 50, 20, 10}, scan...)}
+		k := rapid.IntRange(1, len(scan)).Draw(t, "part")
+		parts := [][]byte{append([]byte{0, 0, 0, 0, 1, 50, 20, 10}, scan[:k]...)}
+		if k < len(scan) {
+			parts = append(parts, append([]byte{0, 0, 0, byte(k), 1, 50, 20, 10}, scan[k:]...))
+		}
+		return parts
 	case MP3:
 		frame := make([]byte, 417)
 		copy(frame, []byte{0xff, 0xfb, 0x90, 0x00})

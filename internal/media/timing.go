@@ -49,7 +49,7 @@ func (b *Builder) addRun(i int, t *trackBuilder, window int64, end trackEnd) int
 	}
 	run := &b.runs[len(b.runs)-1]
 	out := run.samples[:0]
-	*run = trackRun{id: uint32(i) + 1, description: 1, bytes: int64(len(t.data))}
+	*run = trackRun{id: uint32(i) + 1, description: 1, bytes: int64(t.size())}
 
 	order := b.order[:0]
 	for j := range t.samples {
@@ -106,7 +106,7 @@ func (b *Builder) addRun(i int, t *trackBuilder, window int64, end trackEnd) int
 	decode := int32(0)
 	for j := range out {
 		s := t.samples[j]
-		out[j].size = uint32(s.end - s.start)
+		out[j].size = uint32(s.size)
 		out[j].flags = nonSyncSample
 		if s.sync {
 			out[j].flags = syncSample
@@ -145,4 +145,5 @@ func (t *trackBuilder) finish(last bool) {
 		t.flags |= PacketLoss
 	}
 	t.endUnit()
+	t.usual = t.size()
 }

@@ -6,11 +6,11 @@ import (
 	"github.com/duet-video/duet/internal/record"
 )
 
-// sample is an access unit in the buffer of its track.
+// sample is an access unit of a track.
 type sample struct {
-	start, end int
-	captureNS  int64
-	sync       bool
+	captureNS int64
+	size      int
+	sync      bool
 }
 
 // closed means that no unit is open, see trackBuilder.open.
@@ -18,11 +18,16 @@ const closed = -1
 
 // trackBuilder collects the samples of one track of one fragment. Payload is copied
 // once, from the packet to data, where an incomplete unit (NAL unit, frame) is always
-// at the end, so that dropping it is cutting off the end.
+// at the end, so that dropping it is cutting off the end. Positions are those in data.
 type trackBuilder struct {
 	desc Track
 
+	// data is the chunk that is being filled, full are those before it, with before
+	// bytes in all. usual is how many bytes the last fragment had.
 	data    []byte
+	full    [][]byte
+	before  int
+	usual   int
 	samples []sample
 
 	// The access unit that is being collected.
@@ -65,16 +70,14 @@ type streamParams struct {
 	samples              int // nominal samples of a frame
 }
 
-// reset makes t ready for a fragment. Buffers stay, unless they are far too large.
+// reset makes t ready for a fragment.
 func (t *trackBuilder) reset(desc Track) {
-	data, samples, sets, scratch := t.data[:0], t.samples[:0], t.sets, t.av1.obu[:0]
-	if cap(data) > 1<<20 && len(t.data) < cap(data)/8 {
-		data = nil
-	}
+	t.release()
+	full, usual, samples, sets, scratch := t.full, t.usual, t.samples[:0], t.sets, t.av1.obu[:0]
 	for i := range sets {
 		sets[i] = sets[i][:0]
 	}
-	*t = trackBuilder{desc: desc, data: data, samples: samples, sets: sets, open: closed}
+	*t = trackBuilder{desc: desc, full: full, usual: usual, samples: samples, sets: sets, open: closed}
 	t.av1.obu = scratch
 }
 
@@ -112,6 +115,7 @@ func (t *trackBuilder) push(r *record.Record) {
 		t.drop(PacketLoss)
 	}
 	t.nextSeq = p.seq + 1
+	t.room(2*len(p.payload) + len(t.av1.obu) + roomAside)
 	if !t.depacketize(&p) {
 		t.drop(0)
 		t.flags |= Malformed
@@ -184,7 +188,7 @@ func (t *trackBuilder) addSample(start int, captureNS int64, sync bool) {
 	if start == len(t.data) {
 		return
 	}
-	t.samples = append(t.samples, sample{start, len(t.data), captureNS, sync})
+	t.samples = append(t.samples, sample{captureNS, len(t.data) - start, sync})
 }
 
 // drop forgets the open unit, with the reason.
