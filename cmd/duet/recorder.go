@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/duet-video/duet/internal/config"
+	"github.com/duet-video/duet/internal/gcpace"
+	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/recorder"
 )
 
@@ -73,6 +75,7 @@ func (c *recorderCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	go gcpace.Follow(a.ctx, media.HeldBytes)
 	env.log.Info().Int("cameras", len(o.Cameras)).Strs("data", dirs).Stringer("http", l.Addr()).Msg("recorder runs")
 	return rec.Run(a.ctx)
 }

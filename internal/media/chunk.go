@@ -12,8 +12,11 @@ var minChunk = 8 << 10
 const (
 	maxChunk  = 256 << 10
 	maxPooled = 8 << 20
-	// spareAside is how many bytes of chunks are kept beside as many as are in use.
+	// As many chunks are kept as were in use at once, and spareAside bytes. That falls
+	// again by a part of 1 << peakFades for each chunk that comes back: the bytes of a GOP
+	// of all cameras, and more, pass until then.
 	spareAside = 4 << 20
+	peakFades  = 13
 	// roomAside is what a packet can add to data beside twice its payload (samples of
 	// 16 bits for bytes): the headers of a JPEG, lengths in front of NAL units.
 	roomAside = 1 << 10
@@ -24,8 +27,15 @@ const (
 // is written. This is no sync.Pool, which any collection of garbage empties.
 var chunks struct {
 	sync.Mutex
-	free        [bits.UintSize][][]byte // by the logarithm of their size
-	spare, used int                     // bytes
+	free              [bits.UintSize][][]byte // by the logarithm of their size
+	used, peak, spare int                     // bytes
+}
+
+// HeldBytes returns how much memory builders have, and hold ready.
+func HeldBytes() int64 {
+	chunks.Lock()
+	defer chunks.Unlock()
+	return int64(chunks.used + chunks.spare)
 }
 
 // getChunk returns an empty chunk for n bytes or more.
@@ -34,6 +44,7 @@ func getChunk(n int) []byte {
 	size := 1 << class
 	chunks.Lock()
 	chunks.used += size
+	chunks.peak = max(chunks.peak, chunks.used)
 	var b []byte
 	if free := chunks.free[class]; len(free) > 0 {
 		b, free[len(free)-1] = free[len(free)-1], nil
@@ -57,7 +68,8 @@ func putChunk(b []byte) {
 	chunks.Lock()
 	defer chunks.Unlock()
 	chunks.used -= size
-	if size > maxPooled || chunks.spare+size > chunks.used+spareAside {
+	chunks.peak -= (chunks.peak - chunks.used) >> peakFades
+	if size > maxPooled || chunks.used+chunks.spare+size > chunks.peak+spareAside {
 		return
 	}
 	chunks.free[class] = append(chunks.free[class], b[:0])
@@ -75,7 +87,7 @@ func (t *trackBuilder) room(n int) {
 	if len(unit) > 0 && t.unitStart == 0 {
 		size = max(size, 2*cap(t.data)) // it is large: not to be moved again and again
 	}
-	next := append(getChunk(max(size, min(t.usual/4, maxChunk))), unit...)
+	next := append(getChunk(max(size, min(t.usual/6, maxChunk))), unit...)
 	if t.unitStart > 0 {
 		t.full = append(t.full, t.data[:t.unitStart])
 		t.before += t.unitStart
