@@ -69,11 +69,32 @@ func putChunk(b []byte) {
 	defer chunks.Unlock()
 	chunks.used -= size
 	chunks.peak -= (chunks.peak - chunks.used) >> peakFades
-	if size > maxPooled || chunks.used+chunks.spare+size > chunks.peak+spareAside {
+	if size > maxPooled || !makeRoom(class, size) {
 		return
 	}
 	chunks.free[class] = append(chunks.free[class], b[:0])
 	chunks.spare += size
+}
+
+// makeRoom lets chunks of other sizes go, so that one more may be kept. It reports whether
+// it may. With chunks locked.
+func makeRoom(class, size int) bool {
+	for chunks.used+chunks.spare+size > chunks.peak+spareAside {
+		most := class
+		for c := range chunks.free {
+			if len(chunks.free[c])<<c > len(chunks.free[most])<<most {
+				most = c
+			}
+		}
+		n := len(chunks.free[most]) - 1
+		if most == class || n < 0 {
+			return false
+		}
+		chunks.free[most][n] = nil
+		chunks.free[most] = chunks.free[most][:n]
+		chunks.spare -= 1 << most
+	}
+	return true
 }
 
 // room sees to it that n more bytes fit into data. What precedes the access unit stays in

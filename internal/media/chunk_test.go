@@ -120,3 +120,32 @@ func TestBuildersShareChunks(t *testing.T) {
 	require.Less(t, (heap()-before)/int64(len(many)), int64(32<<10), "of a builder that has built 500 kB")
 	runtime.KeepAlive(many)
 }
+
+// Fragments that have another size than those before take no new memory all the time.
+func TestChunksOfAnotherSizeAreKept(t *testing.T) {
+	stream := hotPath(t, H264)
+	many := make([]*Builder, 20)
+	for i := range many {
+		many[i] = NewBuilder("gate")
+	}
+	round := func(part int) uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for _, b := range many {
+			pushAll(t, b, stream[:len(stream)/part])
+		}
+		for _, b := range many {
+			_, err := b.Finish(nil, true)
+			require.NoError(t, err)
+			b.Release()
+		}
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	for _, part := range []int{1, 10, 3, 1, 10, 1} {
+		for range 3 {
+			round(part)
+		}
+		require.Less(t, round(part), uint64(len(many)*(60<<10)), "of %d fragments", len(many))
+	}
+}
