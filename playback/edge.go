@@ -139,10 +139,13 @@ func (s *Service) edge(ctx context.Context, p *plan, i int, inits []*media.Init,
 	if e, ok := s.edgeCache.get(key); ok {
 		return e, nil
 	}
-	data, err := s.reader.read(ctx, p.want(i))
+	w := p.want(i)
+	w.spare = &s.edgeSpare
+	data, err := s.reader.read(ctx, w)
 	if err != nil {
 		return nil, err
 	}
+	defer w.spare.give(data) // what is kept is copied
 	e, err := trim(data, r, inits[r.init], from, to, kind)
 	if err != nil {
 		return nil, fmt.Errorf("trim fragment %s+%d of %s: %w", p.epochs[r.epoch], r.first, p.camera, err)
@@ -171,7 +174,7 @@ func trim(data []byte, r *planRef, init *media.Init, from, to int64, kind edgeKi
 	t.Only = media.KindVideo
 	if video := parsed.Trim(t); kind == edgeFirst && lead && video.MinNS != 0 {
 		e.video = video
-		e.videoData = video.Append(nil, data)[len(video.Head):]
+		e.videoData = video.Append(make([]byte, 0, video.Size), data)[len(video.Head):]
 		e.videoUnits = unitsOf(video, e.videoData, 0)
 		t.Only = media.KindAudio
 		trimmed = parsed.Trim(t)

@@ -38,7 +38,7 @@ func (s *Service) addManifest(ctx context.Context, v *virtual, ifRange string) e
 	if s.o.Signer == nil {
 		return nil
 	}
-	content := v.tag()
+	content := v.content
 	m, ok := s.manifests.get(content)
 	now := s.clock.Now().UTC().Truncate(time.Second)
 	switch age := time.Duration(0); {
@@ -100,7 +100,7 @@ func (s *Service) manifestOf(ctx context.Context, v *virtual, when time.Time) (*
 		Camera: p.camera, From: utc(p.fromNS), To: utc(p.toNS), Start: utc(v.startNS), End: utc(v.endNS),
 		Gaps: s.gapsWithCauses(ctx, p), Unknown: unknowns(p), Silent: p.silentNames(),
 		Dropped: p.dropped, Conflicts: p.conflicts, BaseNS: v.baseNS,
-		Header: evidence.Header{Size: int64(len(v.header)), Sum: sha256.Sum256(v.header), Fragment: -1},
+		Header: evidence.Header{Size: int64(len(v.header)), Sum: evidence.Sum(v.headerSum), Fragment: -1},
 		Units:  []evidence.Unit{},
 	}
 	for _, r := range s.pool.recorders {

@@ -31,6 +31,7 @@ type Service struct {
 	pool         *pool
 	reader       *reader
 	edgeCache    *cache[edgeKey, *edge]
+	edgeSpare    spare
 	manifests    *cache[string, *made]
 	hlsInits     *cache[media.Hash, *hlsInit]
 	segments     *cache[segmentKey, []byte]
@@ -75,6 +76,7 @@ func New(o Options) (*Service, error) {
 		return nil, err
 	}
 	s.edgeCache = newCache[edgeKey, *edge](edgeCacheBytes)
+	s.edgeSpare.most = edgeSpareBytes
 	s.manifests = newCache[string, *made](manifestCacheBytes)
 	s.hlsInits = newCache[media.Hash, *hlsInit](hlsInitBytes)
 	s.segments = newCache[segmentKey, []byte](hlsMediaBytes)

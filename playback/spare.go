@@ -2,7 +2,7 @@ package playback
 
 import "sync"
 
-// spare are buffers of fragments that one response is done with: it uses them again. Nil
+// spare are a few buffers of fragments that nobody needs any more, to be used again. Nil
 // is one that has none. Safe for concurrent use.
 type spare struct {
 	most int64 // larger ones are not kept

@@ -31,7 +31,10 @@ type virtual struct {
 	manifest *evidence.Box
 	edges    map[int]*edge
 	etag     string
-	modified time.Time
+	// What stands for the header and for the whole content; of a fragmented file.
+	headerSum media.Hash
+	content   string
+	modified  time.Time
 	// What is shown, Unix ns: presentation time 0 is startNS.
 	startNS, endNS int64
 	// progressive: it is not fragmented, and has no manifest.
@@ -60,6 +63,8 @@ const (
 	edgeCacheBytes = 64 << 20
 	initCacheBytes = 16 << 20
 	edgesAtOnce    = 4
+	// edgeSpareBytes is how large a fragment may be whose buffer is used again.
+	edgeSpareBytes = 4 << 20
 )
 
 // tickNS is a tick of video, rounded up: the precision of the ends of a range, and of the
@@ -136,7 +141,9 @@ func (s *Service) makeVirtual(ctx context.Context, p *plan) (*virtual, error) {
 	}
 	v.endNS = min(v.endNS, p.toNS)
 	v.media = v.size
-	v.etag = `"` + v.tag() + `"`
+	v.headerSum = sha256.Sum256(v.header)
+	v.content = v.tag()
+	v.etag = `"` + v.content + `"`
 	return v, nil
 }
 
@@ -217,7 +224,7 @@ func (v *virtual) tag() string {
 		}
 		_, _ = h.Write(b) // never fails
 	}
-	_, _ = h.Write(v.header)
+	_, _ = h.Write(v.headerSum[:])
 	num(v.plan.fromNS, v.plan.toNS, v.baseNS, v.size)
 	for i := range v.sections {
 		r := &v.plan.refs[v.sections[i].ref]
