@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
@@ -67,7 +68,7 @@ type peer struct {
 func dial(n Node, o *Options) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
 	if o.TLS != nil {
-		creds = wire.NewTLS(o.TLS(n.Name))
+		creds = credentials.NewTLS(o.TLS(n.Name))
 	}
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
@@ -87,7 +88,7 @@ func dial(n Node, o *Options) (*grpc.ClientConn, error) {
 		grpc.WithIdleTimeout(0),
 		grpc.WithInitialWindowSize(streamWindow),
 		grpc.WithInitialConnWindowSize(connWindow),
-		grpc.WithReadBufferSize(0), // the connection reads ahead, see wire.NewTLS
+		grpc.WithReadBufferSize(0), // TLS has a buffer
 		experimental.WithBufferPool(wire.NewFramePool()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 	}

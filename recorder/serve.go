@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
@@ -20,7 +21,6 @@ import (
 	"github.com/duet-video/duet/internal/node"
 	"github.com/duet-video/duet/internal/nodepb"
 	"github.com/duet-video/duet/internal/record"
-	"github.com/duet-video/duet/internal/wire"
 )
 
 const (
@@ -47,11 +47,9 @@ func (r *Recorder) serve(ctx context.Context) error {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
 		grpc.ForceServerCodecV2(nodepb.Codec()),
-		grpc.ReadBufferSize(0), // the connection reads ahead, see wire.NewTLS
-		grpc.WriteBufferSize(wire.IOBuffer),
 	}
 	if r.opts.ServerTLS != nil {
-		o = append(o, grpc.Creds(wire.NewTLS(r.opts.ServerTLS)))
+		o = append(o, grpc.Creds(credentials.NewTLS(r.opts.ServerTLS)))
 	}
 	srv := grpc.NewServer(o...)
 	nodepb.RegisterRecorderServer(srv, &server{

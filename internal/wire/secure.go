@@ -14,7 +14,9 @@ import (
 
 // NewTLS returns TLS credentials for either end of a connection. crypto/tls reads and writes a
 // record of 16 KiB with a system call each; here those of a flush leave together, and
-// what has arrived is read together: fewer system calls, and fewer wake-ups of the peer.
+// what has arrived is read together: fewer system calls, and fewer wake-ups of the peer. It
+// pays where little is sent often. (What fills IOBuffer each time is better off with
+// crypto/tls alone: it is copied once less, out of caches.)
 func NewTLS(c *tls.Config) credentials.TransportCredentials {
 	return secure{credentials.NewTLS(c)}
 }
