@@ -240,7 +240,7 @@ func (r *reader) round(ctx context.Context, camera string, holders uint64, stall
 	return nil, errors.Join(errs...)
 }
 
-// firstBytes is how much memory a fragment is given before its first byte came.
+// firstBytes is how much memory a fragment of a known size is given before its first byte came.
 const firstBytes = 4 << 20
 
 // giveUp is how many times the stall time an attempt may say nothing.
@@ -282,11 +282,11 @@ func (r *reader) body(ctx context.Context, p *peer, w *want, unhashed bool, quie
 	if err != nil {
 		return nil, err
 	}
-	most := w.size
-	if most == anySize {
-		most = r.maxBytes
+	body := nodepb.Body{Most: int(r.maxBytes)}
+	if w.size != anySize {
+		body.Most = int(w.size)
+		body.Data = w.spare.take(min(w.size, firstBytes))
 	}
-	body := nodepb.Body{Data: w.spare.take(min(most, firstBytes)), Most: int(most)}
 	defer func() {
 		if err != nil {
 			w.spare.give(body.Data)
@@ -302,7 +302,7 @@ func (r *reader) body(ctx context.Context, p *peer, w *want, unhashed bool, quie
 		}
 		quiet.heard()
 		if body.Over {
-			return nil, fmt.Errorf("%w: more than %d bytes", errBytes, most)
+			return nil, fmt.Errorf("%w: more than %d bytes", errBytes, body.Most)
 		}
 		_, _ = sum.Write(body.Data[at:]) // never fails
 	}

@@ -63,14 +63,16 @@ func (s *server) send(v *volume, ref *index.Ref, q *nodepb.ReadRequest, out grpc
 		return *chunk
 	}
 	err := s.eachChunk(v, ref, size, next, func(b []byte) error {
-		*sent = true
 		if hashed {
 			_, _ = h.Write(b) // never fails
 		}
 		s.r.meters.served.Add(float64(len(b)))
 		*chunk = b
 		m := nodepb.Chunk{Data: mem.NewBuffer(chunk, s.chunks)}
-		chunk = nil
+		if !*sent {
+			m.Size = uint64(size)
+		}
+		chunk, *sent = nil, true
 		return out.SendMsg(&m)
 	})
 	if chunk != nil { // reading failed

@@ -25,11 +25,12 @@ func TestAChunkIsAReadReplyOnTheWire(t *testing.T) {
 	require.Equal(t, proto.Name, Codec().Name())
 	for _, n := range []int{0, 1, 127, 128, 300_000} {
 		data := bytes.Repeat([]byte{7}, n)
-		b, err := Codec().Marshal(&Chunk{Data: mem.SliceBuffer(data)})
+		b, err := Codec().Marshal(&Chunk{Data: mem.SliceBuffer(data), Size: uint64(2 * n)})
 		require.NoError(t, err)
 		var reply ReadReply
 		require.NoError(t, protobuf.Unmarshal(b.Materialize(), &reply))
 		require.True(t, bytes.Equal(data, reply.GetData()))
+		require.EqualValues(t, 2*n, reply.GetSize())
 		if n > 0 {
 			require.Same(t, &data[0], &b[len(b)-1].ReadOnlyData()[0], "it was copied")
 		}
@@ -71,6 +72,19 @@ func TestABodyThatHasRoomIsReceivedIntoIt(t *testing.T) {
 		require.NoError(t, Codec().Unmarshal(pieces(b, 16<<10), &body))
 	}
 	require.Same(t, &room[:1][0], &body.Data[0])
+}
+
+func TestABodyHasRoomForWhatIsAnnounced(t *testing.T) {
+	for size, want := range map[uint64]int{0: 0, 10: 0, 5000: 5000, 1 << 62: 9000} {
+		b, err := Codec().Marshal(&Chunk{Data: mem.SliceBuffer(make([]byte, 100)), Size: size})
+		require.NoError(t, err)
+		body := Body{Most: 9000}
+		require.NoError(t, Codec().Unmarshal(b, &body))
+		require.Len(t, body.Data, 100)
+		if want > 0 {
+			require.Equal(t, want, cap(body.Data))
+		}
+	}
 }
 
 func TestOtherMessagesAreProtobuf(t *testing.T) {

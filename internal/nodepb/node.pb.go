@@ -1510,6 +1510,7 @@ func (x *ReadRequest) GetUnhashed() bool {
 type ReadReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"` // of all data of the answer; in the first reply
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1549,6 +1550,13 @@ func (x *ReadReply) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *ReadReply) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
 }
 
 type InitRequest struct {
@@ -2891,9 +2899,10 @@ const file_internal_nodepb_node_proto_rawDesc = "" +
 	"\x04hash\x18\x05 \x01(\fR\x04hash\x12\x14\n" +
 	"\x05limit\x18\n" +
 	" \x01(\x04R\x05limit\x12\x1a\n" +
-	"\bunhashed\x18\v \x01(\bR\bunhashed\"\x1f\n" +
+	"\bunhashed\x18\v \x01(\bR\bunhashed\"3\n" +
 	"\tReadReply\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"9\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\"9\n" +
 	"\vInitRequest\x12\x16\n" +
 	"\x06camera\x18\x01 \x01(\tR\x06camera\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\fR\x04hash\"\x1f\n" +
