@@ -64,6 +64,15 @@ type Batch struct {
 	First   uint64
 	Count   uint32
 	Records []byte
+	// Lender is told when Records have left; nil (and when receiving): nobody is.
+	Lender Lender
+}
+
+// Lender is where memory belongs to that a message is sent from.
+type Lender interface {
+	// Return says that the memory is not looked at any more. It is called once, by any
+	// goroutine, or never where the message could not be sent.
+	Return()
 }
 
 // Lost says that the offsets From ≤ offset < To of Epoch have left the log.

@@ -15,6 +15,8 @@ import (
 type Message struct {
 	// parts are what is sent, in order: header pieces and, unchanged, Batch.Records.
 	parts mem.BufferSlice
+	// lent are parts that somebody gets back.
+	lent []lent
 	// head holds the header pieces; those before open are in parts already.
 	head []byte
 	open int
@@ -26,14 +28,24 @@ type Message struct {
 // headChunk is the capacity that the header pieces of a message start with, in bytes.
 const headChunk = 1024
 
+// NewMessage returns an empty message that takes as many batches as its likes before did
+// without growing.
+func NewMessage(batches int) *Message {
+	return &Message{
+		parts: make(mem.BufferSlice, 0, 2*batches+1), // the header and the records of each
+		lent:  make([]lent, 0, batches),
+		head:  make([]byte, 0, max(headChunk, batches*(frameHead+batchHead))),
+	}
+}
+
 // Len returns how many frames m holds.
 func (m *Message) Len() int { return m.n }
 
 // Size returns the length of m on the wire in bytes.
 func (m *Message) Size() int { return m.size }
 
-// Add appends a frame. Batch.Records is not copied: it must not change until the
-// message has left, that is, never. What cannot be encoded (a name that is too long) is
+// Add appends a frame. Batch.Records is not copied: it must not change until its Lender
+// is told that it has left, and without one never. What cannot be encoded (a name that is too long) is
 // reported by Send.
 func (m *Message) Add(f Frame) {
 	switch f := f.(type) {
@@ -60,7 +72,7 @@ func (m *Message) Add(f Frame) {
 		m.u64(f.First)
 		m.head = binary.LittleEndian.AppendUint32(m.head, f.Count)
 		m.flush()
-		m.parts = append(m.parts, mem.SliceBuffer(f.Records))
+		m.parts = append(m.parts, m.records(f.Records, f.Lender))
 		m.check(len(f.Records) <= MaxMessage/2, "records of a batch", len(f.Records))
 	case Lost:
 		m.begin(kindLost, f.Channel, positionSize+8)

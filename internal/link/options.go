@@ -37,7 +37,7 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.MaxSendMsgSize(MaxMessage),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
-		grpc.ReadBufferSize(wire.IOBuffer),
+		grpc.ReadBufferSize(0), // the connection reads ahead, see wire.NewTLS
 		grpc.WriteBufferSize(wire.IOBuffer),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.MaxConcurrentStreams(maxStreams),

@@ -21,13 +21,16 @@ func NewTLS(c *tls.Config) credentials.TransportCredentials {
 	return secure{credentials.NewTLS(c)}
 }
 
+// serverBuffer is what a server reads at once, in bytes: requests and acknowledgements.
+const serverBuffer = 32 << 10
+
 type secure struct {
 	credentials.TransportCredentials
 }
 
 // ClientHandshake implements credentials.TransportCredentials.
 func (s secure) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	wire := &wireConn{Conn: raw}
+	wire := &wireConn{Conn: raw, ahead: IOBuffer}
 	c, info, err := s.TransportCredentials.ClientHandshake(ctx, authority, wire)
 	if err != nil {
 		return nil, nil, err
@@ -37,7 +40,7 @@ func (s secure) ClientHandshake(ctx context.Context, authority string, raw net.C
 
 // ServerHandshake implements credentials.TransportCredentials.
 func (s secure) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	wire := &wireConn{Conn: raw}
+	wire := &wireConn{Conn: raw, ahead: serverBuffer}
 	c, info, err := s.TransportCredentials.ServerHandshake(wire)
 	if err != nil {
 		return nil, nil, err
@@ -80,6 +83,7 @@ func (c *secureConn) SyscallConn() (syscall.RawConn, error) { return c.wire.Sysc
 type wireConn struct {
 	net.Conn
 
+	ahead       int // how much is read at once
 	in          []byte
 	first, last int
 
@@ -93,7 +97,7 @@ type wireConn struct {
 func (c *wireConn) Read(p []byte) (int, error) {
 	if c.first == c.last {
 		if c.in == nil {
-			c.in = make([]byte, IOBuffer)
+			c.in = make([]byte, c.ahead)
 		}
 		if len(p) >= len(c.in) {
 			return c.Conn.Read(p)
