@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -259,9 +260,15 @@ func TestOptionsThatAreRefused(t *testing.T) {
 }
 
 func TestGCPercentKeepsGarbageSmallBesideLargeLogs(t *testing.T) {
-	require.Equal(t, 100, gcPercent(0))
-	require.Equal(t, 3, gcPercent(100<<30))
-	held := int64(1 << 30)
-	garbage := (held + otherHeap) * int64(gcPercent(held)) / 100
-	require.LessOrEqual(t, garbage, int64(34<<20))
+	require.Equal(t, 25, gcPercent(0, 0))
+	require.Equal(t, 100, gcPercent(0, 1<<30))
+	require.Equal(t, 1, gcPercent(100<<30, 0))
+	for _, allocated := range []int64{0, 50 << 20, 1 << 30} {
+		const held = 1 << 30
+		garbage := (held + otherHeap) * gcPercent(held, allocated) / 100
+		require.InDelta(t, max(leastGarbage, min(allocated/4, mostGarbage)), garbage, held/100)
+	}
+	before := allocated()
+	_ = bytes.Clone(make([]byte, 1<<20))
+	require.GreaterOrEqual(t, allocated()-before, int64(1<<20))
 }

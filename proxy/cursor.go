@@ -34,11 +34,22 @@ type Chunk struct {
 	Kind       ChunkKind
 	Epoch      record.Epoch
 	First, End uint64
-	// Records are whole records in wire form: a view of the log that stays valid and
-	// must not be changed. It keeps up to 128 KiB alive.
+	// Records are whole records in wire form: a view of the log that must not be changed.
+	// It stays valid until Release is called, and where that is not called for as long as it
+	// is held. It keeps up to 32 KiB alive.
 	Records   []byte
 	Cause     media.Cause
 	CaptureNS int64
+
+	slab *slab // of Records
+}
+
+// Release says that Records are not looked at any more: the memory may be used again. It
+// is called once at most, by whoever the chunk, or its Lender, was handed to.
+func (k *Chunk) Release() {
+	if k.slab != nil {
+		k.slab.Return()
+	}
 }
 
 // Waker wakes one goroutine that waits for any number of cursors. Any number of
@@ -278,8 +289,9 @@ func (c *Cursor) batch(maxBytes int) Chunk {
 	end, n := c.slab.run(c.pos, c.next, limit, maxBytes)
 	k := Chunk{
 		Kind: ChunkBatch, Epoch: e.id, First: c.next, End: c.next + n,
-		Records: c.slab.buf[c.pos:end:end],
+		Records: c.slab.buf[c.pos:end:end], slab: c.slab,
 	}
+	c.slab.refs.Add(1) // the log has it, so it is not at none
 	c.next += n
 	c.pos = end
 	return k

@@ -15,6 +15,7 @@ func (e *epochLog) drop(offset uint64) (freed int64) {
 			break
 		}
 		freed += int64(cap(s.buf))
+		s.Return() // the writer has filled it: there is one after it, or the epoch has ended
 		n++
 	}
 	clear(e.slabs[:n])
@@ -98,6 +99,7 @@ func (l *Log) evictOne(e *epochLog) bool {
 type Budget struct {
 	max   int64
 	total atomic.Int64
+	slabs slabPool
 
 	mu   sync.Mutex // before Log.mu
 	logs []*Log

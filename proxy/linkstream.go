@@ -43,6 +43,7 @@ type recorderStream struct {
 
 	channels []*channel
 	turn     int // index of the channel that is served first
+	batches  int // of the message before
 
 	mu   sync.Mutex
 	byID map[uint32]*channel
@@ -191,8 +192,9 @@ func (r *recorderStream) run(ctx context.Context) error {
 		}
 		lingering = false
 		linger.Stop()
-		m := &link.Message{}
+		m := link.NewMessage(r.batches)
 		more = r.collect(m)
+		r.batches = m.Len()
 		if now := r.srv.clock.Mono(); m.Len() > 0 || now-last >= int64(link.Heartbeat) {
 			last = now
 			if err := r.stream.Send(m); err != nil {
@@ -240,7 +242,7 @@ func (r *recorderStream) add(m *link.Message, ch *channel, k Chunk) {
 	case ChunkOpen:
 		m.Add(link.Open{Channel: ch.id, Epoch: k.Epoch, Offset: k.First})
 	case ChunkBatch:
-		m.Add(link.Batch{Channel: ch.id, First: k.First, Count: uint32(k.End - k.First), Records: k.Records})
+		m.Add(link.Batch{Channel: ch.id, First: k.First, Count: uint32(k.End - k.First), Records: k.Records, Lender: k.slab})
 		ch.sent = record.Position{Epoch: k.Epoch, Offset: k.End}
 	case ChunkLost:
 		ch.copy.lose(k.End - k.First)

@@ -157,7 +157,12 @@ func (f *liveFeed) leave() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.readers--
-	if f.readers == 0 && f.stop != nil {
+	if f.readers > 0 {
+		return
+	}
+	f.turn++
+	f.history.clear() // the next reader makes it anew
+	if f.stop != nil {
 		f.stop()
 	}
 }
@@ -177,6 +182,7 @@ func (f *liveFeed) ready(ctx context.Context) (liveStream, error) {
 		if k.Kind != ChunkBatch {
 			continue
 		}
+		defer k.Release()
 		var r record.Record
 		if _, err := record.Next(k.Records, &r); err != nil {
 			return nil, fmt.Errorf("read the log of camera %s: %w", f.name, err)
@@ -205,6 +211,8 @@ func (f *liveFeed) read(ctx context.Context, c *Cursor, turn int) {
 		f.mu.Lock()
 		if f.turn == turn {
 			f.take(k)
+		} else {
+			k.Release()
 		}
 		f.mu.Unlock()
 	}
@@ -228,6 +236,7 @@ func (f *liveFeed) take(k Chunk) {
 			}
 			f.close()
 		}
+		f.history.lend(k)
 	}
 }
 

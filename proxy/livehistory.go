@@ -20,6 +20,11 @@ type liveHistory struct {
 	bytes   int
 	kept    bool // all since the random access point is there
 	shared  bool // packets is being read by somebody
+
+	// chunks are those of the log that packets are views of, but for the one that is being
+	// taken: of that one they are with fresh.
+	chunks []Chunk
+	fresh  bool
 }
 
 // sentPacket is a packet as readers were sent it. Payload type and SSRC are the stream's.
@@ -33,10 +38,15 @@ type sentPacket struct {
 
 // clear forgets everything, until begin.
 func (h *liveHistory) clear() {
-	if h.shared {
-		h.packets, h.shared = nil, false
+	if h.shared { // for how long is not known: the memory is left to the garbage collector
+		h.packets, h.chunks, h.shared = nil, nil, false
 	}
 	clear(h.packets) // the log's memory
+	for i := range h.chunks {
+		h.chunks[i].Release()
+	}
+	clear(h.chunks)
+	h.chunks, h.fresh = h.chunks[:0], false
 	h.packets, h.bytes, h.kept = h.packets[:0], 0, false
 }
 
@@ -55,6 +65,16 @@ func (h *liveHistory) add(p sentPacket) {
 		return
 	}
 	h.packets = append(h.packets, p)
+	h.fresh = true
+}
+
+// lend ends the taking of a chunk, which is released when nothing here is a view of it.
+func (h *liveHistory) lend(k Chunk) {
+	if !h.fresh {
+		k.Release()
+		return
+	}
+	h.chunks, h.fresh = append(h.chunks, k), false
 }
 
 // read returns the packets; they stay as they are.

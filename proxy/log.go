@@ -22,7 +22,8 @@ type LogOptions struct {
 	Window time.Duration
 	// MaxBytes bounds the memory of the log. It must be positive.
 	MaxBytes int64
-	// Budget bounds the memory of all logs that share it; nil: no bound.
+	// Budget bounds the memory of all logs that share it, and lets them use it again one
+	// after the other; nil: no bound.
 	Budget *Budget
 	Clock  clock.Clock
 }
@@ -34,7 +35,8 @@ type LogOptions struct {
 // never waits for a reader, and takes the log's lock once for each Publish, not for each
 // record.
 type Log struct {
-	opts LogOptions
+	opts  LogOptions
+	slabs *slabPool // of the Budget
 
 	// Of the writer alone.
 	w struct {
@@ -76,6 +78,7 @@ func NewLog(opts LogOptions) *Log {
 	l := &Log{opts: opts}
 	l.w.slabSize = minSlab
 	if opts.Budget != nil {
+		l.slabs = &opts.Budget.slabs
 		opts.Budget.add(l)
 	}
 	return l
@@ -153,7 +156,8 @@ func (l *Log) newSlab(size int) {
 		}
 	}
 	w.slabAt = now
-	w.slab = &slab{buf: make([]byte, max(w.slabSize, size)), first: w.next}
+	w.slab = &slab{buf: l.slabs.get(max(w.slabSize, size)), pool: l.slabs, first: w.next}
+	w.slab.refs.Store(1)
 	w.fresh = append(w.fresh, w.slab)
 }
 
@@ -219,14 +223,15 @@ func (l *Log) publish(ended *media.Cause) {
 
 func (s *slab) publish() { s.count, s.end = s.filled, s.used }
 
-// shrink gives back what the last slab of an ended epoch does not need. Views of the old
-// bytes stay as they are.
+// shrink gives back what the last slab of an ended epoch does not need.
 func (l *Log) shrink(e *epochLog) {
 	if n := len(e.slabs); n > 0 {
 		s := e.slabs[n-1]
-		l.bytes -= int64(cap(s.buf))
-		s.buf = bytes.Clone(s.buf[:s.end])
-		l.bytes += int64(cap(s.buf))
+		small := &slab{buf: bytes.Clone(s.buf[:s.end]), first: s.first, count: s.count, end: s.end}
+		small.refs.Store(1)
+		e.slabs[n-1] = small
+		l.bytes += int64(cap(small.buf) - cap(s.buf))
+		// A cursor may be at s: it is not returned.
 	}
 }
 
@@ -238,12 +243,13 @@ func (l *Log) forget() {
 	}
 }
 
-// Close drops everything that the log holds. Views that readers have stay valid.
+// Close drops everything that the log holds. Views that readers have stay valid. The memory
+// is not used again: nothing is said here about a writer.
 func (l *Log) Close() {
 	l.mu.Lock()
 	freed := l.bytes
 	for _, e := range l.epochs {
-		e.drop(e.next)
+		e.slabs, e.cuts, e.base = nil, nil, e.next
 		e.ended = true
 	}
 	l.bytes = 0

@@ -158,14 +158,19 @@ func (p *Proxy) drain() {
 func (p *Proxy) watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	percent := 0
+	percent, total := 0, int64(0)
 	for {
 		for _, c := range p.order {
 			c.watch()
 		}
-		if want := gcPercent(p.budget.Bytes()); p.opts.SetGCPercent != nil && want != percent {
-			percent = want
-			p.opts.SetGCPercent(percent)
+		p.budget.slabs.trim()
+		if p.opts.SetGCPercent != nil {
+			before := total
+			total = allocated()
+			if want := gcPercent(p.budget.Bytes(), total-before); want != percent {
+				percent = want
+				p.opts.SetGCPercent(percent)
+			}
 		}
 		select {
 		case <-tick.C:

@@ -2,26 +2,33 @@ package proxy
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 	"time"
 
 	"github.com/duet-video/duet/internal/media"
 	"github.com/duet-video/duet/internal/record"
 )
 
-// Slabs are as small as an idle camera wants and as large as keeps a busy one from
-// allocating more than some ten times a second.
+// Slabs are as small as an idle camera wants, and of a busy one as large as costs least: it
+// has one that is half full and one that is half gone, and at the end of each some hundred
+// bytes are left over.
 const (
 	minSlab = 16 << 10
-	maxSlab = 128 << 10
+	maxSlab = 32 << 10
 	// A slab that is full sooner is followed by a larger one, later by a smaller one.
 	slabFullSoon = time.Second
 	slabFullLate = 4 * time.Second
 )
 
-// slab is a stretch of a log's memory. It is filled once, from front to back, and never
-// changed or used again, so that a view of it stays valid as long as anyone holds it.
+// slab is a stretch of a log's memory. It is filled once, from front to back, and not
+// changed after that. Who has a view of it counts in refs, and so does the log that has it.
+// At none its memory, not the slab itself, is used again. Who does not say that a view is
+// not needed any more keeps the memory from that, and leaves it to the garbage collector:
+// a view stays valid as long as anyone holds it.
 type slab struct {
-	buf []byte
+	buf  []byte
+	pool *slabPool // nil: the memory is not used again
+	refs atomic.Int32
 	// first is the offset of its first record.
 	first uint64
 	// count and end are the records and bytes that readers may see. Under Log.mu.
@@ -30,6 +37,13 @@ type slab struct {
 	// filled and used are the same for what is written but not published. The writer's.
 	filled uint64
 	used   int
+}
+
+// Return implements link.Lender: somebody needs the slab no more.
+func (s *slab) Return() {
+	if s.refs.Add(-1) == 0 {
+		s.pool.put(s.buf)
+	}
 }
 
 // next returns the offset after the slab's last published record.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -31,6 +32,9 @@ func (c *proxyCmd) Run(a *app) error {
 		return err
 	}
 	defer stop()
+	if c.Pprof == "" {
+		runtime.MemProfileRate = 0 // nobody asks where memory was allocated
+	}
 	if err := env.site.Expand(os.LookupEnv); err != nil {
 		return err
 	}
