@@ -45,6 +45,7 @@ const (
 	growthFrom      = 25 // cameras
 	durableWithin   = 2200 * time.Millisecond
 	memoryAside     = 256e3 // bytes for each camera
+	memoryCameras   = 100   // for so many; where that was not measured, for the first load
 	liveWithin      = 10 * time.Millisecond
 	timelineWithin  = 10 * time.Millisecond
 	firstByteWithin = 20 * time.Millisecond
@@ -93,13 +94,28 @@ func (r *RecordReport) targets() string {
 	if d := durable(first); d.Count > 0 {
 		t.most("captured to durable, p99: GOP + sync + 200 ms", float64(durableWithin.Milliseconds()), d.P99, "%.0f ms")
 	}
+	r.memory(t, points[0], along)
 	n := float64(points[0].Cameras)
 	perSecond := points[0].Mbit * 1e6 / 8
-	t.most("memory of the proxy for each camera: log + 256 KB", float64(r.LogSeconds)*perSecond+memoryAside,
-		over(first, func(m *Recording) float64 { return float64(m.proxy().Memory) }).Median/n, "%.0f bytes")
 	t.most("memory of a recorder for each camera: 2 fragments of a GOP + 256 KB", 2*perSecond+memoryAside,
 		over(first, func(m *Recording) float64 { return float64(m.Memory-m.proxy().Memory) / 2 }).Median/n, "%.0f bytes")
 	return t.String()
+}
+
+// memory is that of the proxy. What a process needs without cameras is shared by them, so it
+// is told for how many they are. Its log holds log.seconds, and the rest of the fragment
+// that began before: fragments leave it whole, because a recorder goes on where one begins.
+func (r *RecordReport) memory(t *targets, first Point, along []Point) {
+	p := first
+	for _, o := range along {
+		if o.Cameras == memoryCameras {
+			p = o
+		}
+	}
+	const gop = 1 // second
+	t.most(fmt.Sprintf("%s: memory of the proxy for each camera: log.seconds + a GOP + 256 KB", p),
+		float64(r.LogSeconds+gop)*p.Mbit*1e6/8+memoryAside,
+		over(r.of(p, "duet"), func(m *Recording) float64 { return float64(m.proxy().Memory) }).Median/float64(p.Cameras), "%.0f bytes")
 }
 
 // growth compares the largest load with that of 25 cameras.
