@@ -59,9 +59,9 @@ faults: build ## play every fault with real disks and processes (as root), and w
 	DUET_FAULTS=$(CURDIR)/$(BIN)/faults $(MAKE) --no-print-directory e2e RUN='$(FAULTS)'
 	$(GO) test -vet=off -count=1 ./bench/faults -faults.from=$(CURDIR)/$(BIN)/faults
 
-sim: ## stories of crashes, partitions and bad disks in memory: DURATION (115s) or SEEDS=n; SEED=n repeats one
+sim: ## stories of crashes, partitions and bad disks in memory: DURATION (119s) or SEEDS=n; SEED=n repeats one
 	$(GO) test -vet=off -count=1 -timeout 0 -v -run '^TestSeeds$$' ./bench/sim \
-		$(if $(SEED),-sim.seed=$(SEED) -sim.seeds=$(or $(SEEDS),20),-sim.procs $(if $(SEEDS),-sim.seeds=$(SEEDS),-sim.for=$(or $(DURATION),115s)))
+		$(if $(SEED),-sim.seed=$(SEED) -sim.seeds=$(or $(SEEDS),20),-sim.procs $(if $(SEEDS),-sim.seeds=$(SEEDS),-sim.for=$(or $(DURATION),119s)))
 
 # The simulation takes what the whole sites leave of the processors: they mostly wait, and
 # they have deadlines.
