@@ -274,10 +274,14 @@ func (s *source) dialContext(ctx context.Context, network, address string) (net.
 	return c, nil
 }
 
-// watch waits until the session ends or stalls.
+// watch waits until the session ends or stalls. Where this process itself stood still (it was
+// stopped, its machine was moved or had no processor for it), what the camera sent meanwhile
+// waits in the connection: silence counts from when it goes on.
 func (s *source) watch(ctx context.Context, ended <-chan error) error {
-	tick := time.NewTicker(min(max(s.cfg.StallTimeout/10, 10*time.Millisecond), time.Second))
+	every := min(max(s.cfg.StallTimeout/10, 10*time.Millisecond), time.Second)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
+	looked, since := s.cfg.Clock.Mono(), int64(0)
 	for {
 		select {
 		case err := <-ended:
@@ -288,11 +292,15 @@ func (s *source) watch(ctx context.Context, ended <-chan error) error {
 			return ctx.Err()
 		case <-tick.C:
 			now := s.cfg.Clock.Mono()
+			if now-looked > int64(2*every) {
+				since = now
+			}
+			looked = now
 			silent := max(silentVideo, 4*s.cfg.StallTimeout)
-			if d := time.Duration(now - s.last.Load()); d >= s.cfg.StallTimeout {
+			if d := time.Duration(now - max(since, s.last.Load())); d >= s.cfg.StallTimeout {
 				return &sessionError{media.CauseStalled, fmt.Errorf("the camera sent nothing for %v", d.Round(time.Millisecond))}
 			}
-			if d := time.Duration(now - s.lastReference.Load()); d >= silent {
+			if d := time.Duration(now - max(since, s.lastReference.Load())); d >= silent {
 				return &sessionError{media.CauseStalled, fmt.Errorf("the camera sent no video for %v", d.Round(time.Millisecond))}
 			}
 		}

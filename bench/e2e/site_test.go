@@ -52,6 +52,7 @@ type site struct {
 	http   string // playback, http://host:port
 	rtsp   string // proxy, rtsp://host:port
 	replay string // playback, rtsp://host:port
+	proxy  string // http://host:port
 	// recorderHTTP has http://host:port of each recorder, link the address of the proxy's link.
 	recorderHTTP map[string]string
 	link         string
@@ -104,6 +105,7 @@ func newSite(t testing.TB, o siteOptions) *site {
 	s.http = fmt.Sprintf("http://127.0.0.1:%d", ports[3])
 	s.rtsp = fmt.Sprintf("rtsp://127.0.0.1:%d", ports[1])
 	s.replay = fmt.Sprintf("rtsp://127.0.0.1:%d", ports[4])
+	s.proxy = fmt.Sprintf("http://127.0.0.1:%d", ports[2])
 	s.link = fmt.Sprintf("127.0.0.1:%d", ports[0])
 
 	var y strings.Builder

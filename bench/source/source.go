@@ -45,6 +45,7 @@ type camera struct {
 	// For readers of the state.
 	sessions             int
 	units, packets, lost uint64
+	lostPackets          uint64
 }
 
 // Name returns the path of the camera with the index.
@@ -135,6 +136,7 @@ func (s *Source) send(c *camera, number int) {
 		k.octets += uint32(len(u.wire))
 		if !k.write(u.wire) {
 			c.lost++
+			c.lostPackets += uint64(len(u.packets))
 		}
 		c.units++
 		c.packets += uint64(len(u.packets))

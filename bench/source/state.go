@@ -19,6 +19,8 @@ type State struct {
 	Units   uint64 `json:"units"`
 	Packets uint64 `json:"packets"`
 	Lost    uint64 `json:"lost"`
+	// LostPackets are the packets of those units.
+	LostPackets uint64 `json:"lost_packets"`
 }
 
 // States returns the state of each camera.
@@ -28,7 +30,7 @@ func (s *Source) States() []State {
 		c.mu.Lock()
 		out[i] = State{
 			Name: Name(i), Number: int(c.number.Load()), Clients: len(c.clients), Sessions: c.sessions,
-			Units: c.units, Packets: c.packets, Lost: c.lost,
+			Units: c.units, Packets: c.packets, Lost: c.lost, LostPackets: c.lostPackets,
 		}
 		c.mu.Unlock()
 	}
