@@ -27,6 +27,9 @@ const (
 	maxTracks = 16
 	// requestTimeout bounds connecting, and each RTSP request.
 	requestTimeout = 10 * time.Second
+	// noTimeout is what gortsplib gets instead: it counts silence by the wall clock, which is
+	// set, and while this process stands still. Requests are bounded here, silence by watch.
+	noTimeout = 10 * 365 * 24 * time.Hour
 	// silentVideo: a camera whose reference track sends nothing for so long while
 	// others go on is lost too.
 	silentVideo = 30 * time.Second
@@ -109,7 +112,7 @@ func (s *source) newClient() *gortsplib.Client {
 	c := &gortsplib.Client{
 		Scheme:       s.url.Scheme,
 		Host:         s.url.Host,
-		ReadTimeout:  max(requestTimeout, s.cfg.StallTimeout+time.Second),
+		ReadTimeout:  noTimeout,
 		WriteTimeout: requestTimeout,
 		UserAgent:    "duet",
 		DialContext:  s.dialContext,
@@ -147,9 +150,24 @@ func (s *source) newClient() *gortsplib.Client {
 	return c
 }
 
+// bounded returns what a request returns, which ends after requestTimeout at the latest, and
+// the client with it.
+func (s *source) bounded(request func() error) error {
+	t := time.AfterFunc(requestTimeout, s.client.Close)
+	err := request()
+	if !t.Stop() && err != nil {
+		return liberrors.ErrClientRequestTimedOut{}
+	}
+	return err
+}
+
 // play sets the session up and starts it.
 func (s *source) play() error {
-	desc, _, err := s.client.Describe(s.url)
+	var desc *description.Session
+	err := s.bounded(func() (err error) {
+		desc, _, err = s.client.Describe(s.url)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("describe: %w", err)
 	}
@@ -165,7 +183,11 @@ func (s *source) play() error {
 			continue
 		}
 		s.channel = -1
-		if _, err := s.client.Setup(desc.BaseURL, m, 0, 0); err != nil {
+		err := s.bounded(func() error {
+			_, err := s.client.Setup(desc.BaseURL, m, 0, 0)
+			return err
+		})
+		if err != nil {
 			if _, refused := errors.AsType[liberrors.ErrClientBadStatusCode](err); refused && !t.Codec.Storable() {
 				s.cfg.Log.Warn().Err(err).Str("codec", string(t.Codec)).Msg("the camera refuses one of its tracks")
 				continue
@@ -209,7 +231,11 @@ func (s *source) play() error {
 			}
 		}
 	}
-	if _, err := s.client.Play(nil); err != nil {
+	err = s.bounded(func() error {
+		_, err := s.client.Play(nil)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("play: %w", err)
 	}
 	return nil
