@@ -14,7 +14,8 @@ const (
 	planDiskMBs = 80.0 // of a hard disk that many files are written to
 	planFull    = 0.9  // of a disk
 	planDays    = 30
-	planLog     = 20 // log.seconds
+	planLog     = 20 + 1 // log.seconds and a GOP of a second, which is kept whole
+	planRecords = 1.04   // headers of packets and records, ends of slabs
 	planAside   = 0.256
 )
 
@@ -34,7 +35,7 @@ type sitePlan struct {
 func planFor(cameras int, mbit, proxy, recorders float64) sitePlan {
 	n := float64(cameras)
 	p := sitePlan{cameras: cameras, in: n * mbit / 1000, out: 2 * n * mbit / 1000, proxyCores: n * proxy, recorderCores: n * recorders}
-	p.proxyGB = n * (planLog*mbit/8 + planAside) / 1000
+	p.proxyGB = n * (planLog*planRecords*mbit/8 + planAside) / 1000
 	p.copyMBs = n * mbit / 8
 	p.copyTB = p.copyMBs * 86400 * planDays / 1e6
 	p.disksForSpace = ceil(p.copyTB / (planDiskTB * planFull))

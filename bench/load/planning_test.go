@@ -12,7 +12,7 @@ func TestAPlanFollowsFromWhatOneCameraCosts(t *testing.T) {
 	require.InDelta(t, 8, p.out, 1e-9)
 	require.InDelta(t, 500, p.copyMBs, 1e-9)
 	require.InDelta(t, 1296, p.copyTB, 1e-6)
-	require.InDelta(t, 10.256, p.proxyGB, 1e-6)
+	require.InDelta(t, 11.176, p.proxyGB, 1e-6)
 	require.Equal(t, 72, p.disksForSpace)
 	require.Equal(t, 7, p.disksForWrites)
 	require.Equal(t, 2, p.proxies, "8 Gbit/s go out, 6 of a card are used")
