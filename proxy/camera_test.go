@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -257,18 +256,4 @@ func TestOptionsThatAreRefused(t *testing.T) {
 			require.ErrorContains(t, err, want)
 		})
 	}
-}
-
-func TestGCPercentKeepsGarbageSmallBesideLargeLogs(t *testing.T) {
-	require.Equal(t, 25, gcPercent(0, 0))
-	require.Equal(t, 100, gcPercent(0, 1<<30))
-	require.Equal(t, 1, gcPercent(100<<30, 0))
-	for _, allocated := range []int64{0, 50 << 20, 1 << 30} {
-		const held = 1 << 30
-		garbage := (held + otherHeap) * gcPercent(held, allocated) / 100
-		require.InDelta(t, max(leastGarbage, min(allocated/4, mostGarbage)), garbage, held/100)
-	}
-	before := allocated()
-	_ = bytes.Clone(make([]byte, 1<<20))
-	require.GreaterOrEqual(t, allocated()-before, int64(1<<20))
 }

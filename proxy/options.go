@@ -79,10 +79,6 @@ type Options struct {
 	// Users may read; none: everybody may.
 	Users []User
 
-	// SetGCPercent is debug.SetGCPercent, which keeps memory near the size of the logs;
-	// nil: the collector is left alone.
-	SetGCPercent func(percent int) int
-
 	// Source is where sessions of cameras come from instead of RTSP; nil: RTSP.
 	Source Source
 

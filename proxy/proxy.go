@@ -158,20 +158,11 @@ func (p *Proxy) drain() {
 func (p *Proxy) watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	percent, total := 0, int64(0)
 	for {
 		for _, c := range p.order {
 			c.watch()
 		}
 		p.budget.slabs.trim()
-		if p.opts.SetGCPercent != nil {
-			before := total
-			total = allocated()
-			if want := gcPercent(p.budget.Bytes(), total-before); want != percent {
-				percent = want
-				p.opts.SetGCPercent(percent)
-			}
-		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -179,6 +170,9 @@ func (p *Proxy) watch(ctx context.Context) {
 		}
 	}
 }
+
+// HeldBytes returns how much memory the logs of all cameras take.
+func (p *Proxy) HeldBytes() int64 { return p.budget.Bytes() }
 
 // Ready returns nil when the proxy serves and a camera is live, or else why not.
 func (p *Proxy) Ready() error {

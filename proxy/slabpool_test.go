@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"runtime"
 	"testing"
 	"time"
 
@@ -150,6 +151,11 @@ func TestALogInItsSteadyStateMakesNoSlabs(t *testing.T) {
 		appendFragments(t, l, 1, 200, 1000, at)
 		at += int64(time.Second)
 		read()
+	}
+	allocated := func() int64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.TotalAlloc)
 	}
 	made := allocated()
 	for range 100 {

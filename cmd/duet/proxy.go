@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 
 	"github.com/duet-video/duet/internal/clock"
 	"github.com/duet-video/duet/internal/config"
+	"github.com/duet-video/duet/internal/gcpace"
 	"github.com/duet-video/duet/internal/node"
 	"github.com/duet-video/duet/proxy"
 )
@@ -32,9 +31,6 @@ func (c *proxyCmd) Run(a *app) error {
 		return err
 	}
 	defer stop()
-	if c.Pprof == "" {
-		runtime.MemProfileRate = 0 // nobody asks where memory was allocated
-	}
 	if err := env.site.Expand(os.LookupEnv); err != nil {
 		return err
 	}
@@ -69,7 +65,6 @@ func (c *proxyCmd) Run(a *app) error {
 		RTCPAddress:     rtcp,
 		Clock:           clock.System(),
 		Random:          rand.Reader,
-		SetGCPercent:    debug.SetGCPercent,
 		Log:             env.log,
 		Registry:        env.reg,
 	}
@@ -90,6 +85,7 @@ func (c *proxyCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	go gcpace.Follow(a.ctx, px.HeldBytes)
 	var g run.Group
 	addActor(a.ctx, &g, px.Run)
 	ctx := env.log.WithContext(a.ctx)
