@@ -22,6 +22,9 @@ type PlaybackReport struct {
 	Streams   int         `json:"streams"`
 	Runs      []Answering `json:"runs"`
 
+	// Failed says which requests a peer did not answer, and why.
+	Failed []string `json:"failed,omitempty"`
+
 	exported int64 // bytes of one export
 }
 
@@ -79,7 +82,7 @@ func (r *PlaybackReport) Tables() string {
 	}
 	one, many := r.ratio("export", "cat, as much"), r.ratio(fmt.Sprintf("%d exports at once", r.Streams), fmt.Sprintf("%d × cat at once", r.Streams))
 	return fmt.Sprintf("%d days of a camera of %g Mbit/s: %d fragments of %g s in %d segments, on each of two recorders; exports of %g s.\n\n%s\nSpeed over that of cat: one export %.2f, %d at once %.2f.\n",
-		r.Days, r.Mbit, r.Fragments, r.Fragment, r.Segments, r.Export, t.String(), one.Median, r.Streams, many.Median) + r.targets()
+		r.Days, r.Mbit, r.Fragments, r.Fragment, r.Segments, r.Export, t.String(), one.Median, r.Streams, many.Median) + failed(r.Failed) + r.targets()
 }
 
 // usedBy says what each process used, of those that used anything.
