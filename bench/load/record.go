@@ -164,7 +164,7 @@ func (o *RecordOptions) systems(p Point, first bool) []system {
 		return out
 	}
 	if !o.NoRelay {
-		out = append(out, &floor{})
+		out = append(out, &floor{}, &floor{secure: true})
 	}
 	if o.MediaMTX != "" {
 		out = append(out, &mediamtx{path: o.MediaMTX})

@@ -45,16 +45,16 @@ func CamerasRole(ctx context.Context, n int, video string, mbit float64, listen,
 }
 
 // RelayRole relays n cameras at the address to sinks until ctx ends.
-func RelayRole(ctx context.Context, n int, cameras string, sinks []string) error {
+func RelayRole(ctx context.Context, n int, cameras string, sinks []string, secure bool) error {
 	var urls []string
 	for i := range n {
 		urls = append(urls, "rtsp://"+cameras+"/"+source.Name(i))
 	}
-	return relay.Run(ctx, urls, sinks)
+	return relay.Run(ctx, urls, sinks, secure)
 }
 
 // SinkRole writes what a relay sends into dir until ctx ends.
-func SinkRole(ctx context.Context, listen, dir string) error {
+func SinkRole(ctx context.Context, listen, dir string, secure bool) error {
 	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
 		return fmt.Errorf("sink: %s is no directory", dir)
 	}
@@ -62,7 +62,7 @@ func SinkRole(ctx context.Context, listen, dir string) error {
 	if err != nil {
 		return err
 	}
-	return relay.Sink(ctx, l, dir)
+	return relay.Sink(ctx, l, dir, secure)
 }
 
 // CatRole serves as many bytes of a file as ?bytes= asks for (it begins anew at the end of

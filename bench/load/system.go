@@ -143,9 +143,17 @@ func certificates(b *bed, config string) error {
 const readyLimit = 60 * time.Second
 
 // floor is the byte relay: package relay.
-type floor struct{ base }
+type floor struct {
+	base
+	secure bool
+}
 
-func (*floor) name() string { return "relay" }
+func (f *floor) name() string {
+	if f.secure {
+		return "secure relay"
+	}
+	return "relay"
+}
 
 func (f *floor) start(ctx context.Context, b *bed) error {
 	addr, err := b.ports.take(2)
@@ -158,7 +166,7 @@ func (f *floor) start(ctx context.Context, b *bed) error {
 			return err
 		}
 		f.dirs = append(f.dirs, dir)
-		if err := f.procs.start(b.dir, fmt.Sprintf("recorder %d", i+1), b.o.Exe, "bench-role", "sink", "--listen", a, "--data", dir); err != nil {
+		if err := f.procs.start(b.dir, fmt.Sprintf("recorder %d", i+1), b.o.Exe, "bench-role", "sink", "--listen", a, "--data", dir, fmt.Sprintf("--secure=%t", f.secure)); err != nil {
 			return err
 		}
 		if err := f.procs.wait(ctx, readyLimit, "the relay's sink listens", func() error { return reachable(ctx, a) }); err != nil {
@@ -166,7 +174,7 @@ func (f *floor) start(ctx context.Context, b *bed) error {
 		}
 	}
 	if err := f.procs.start(b.dir, "proxy", b.o.Exe, "bench-role", "relay", "-n", fmt.Sprint(b.p.Cameras),
-		"--cameras", b.cameras, "--sink", addr[0], "--sink", addr[1]); err != nil {
+		"--cameras", b.cameras, "--sink", addr[0], "--sink", addr[1], fmt.Sprintf("--secure=%t", f.secure)); err != nil {
 		return err
 	}
 	return f.procs.wait(ctx, readyLimit, "the relay records every camera twice", func() error { return b.recorded(f.dirs, 2) })

@@ -1,12 +1,15 @@
 // Package relay is the floor to measure recording against: it reads RTSP cameras, writes
 // what they send twice, to two processes that write it to files, and parses nothing. There
 // is no TLS, no index, no hash and nothing is synced: a recorder cannot be cheaper than
-// this on the same machine, with the same calls of the same runtime.
+// this on the same machine, with the same calls of the same runtime. A secure relay does two
+// things more, and nothing else: TLS to its sinks, and they compute SHA-256 of what they write.
 package relay
 
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -27,12 +30,13 @@ const (
 	dialTimeout = 5 * time.Second
 )
 
-// Run reads the cameras and writes each to all sinks, until ctx ends or anything fails.
-func Run(ctx context.Context, cameras, sinks []string) error {
+// Run reads the cameras and writes each to all sinks, which are secure or are not, until ctx
+// ends or anything fails.
+func Run(ctx context.Context, cameras, sinks []string, secure bool) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, c := range cameras {
 		group.Go(func() error {
-			if err := pass(ctx, c, sinks); err != nil && ctx.Err() == nil {
+			if err := pass(ctx, c, sinks, secure); err != nil && ctx.Err() == nil {
 				return fmt.Errorf("relay %s: %w", c, err)
 			}
 			return nil
@@ -42,7 +46,7 @@ func Run(ctx context.Context, cameras, sinks []string) error {
 }
 
 // pass relays one camera.
-func pass(ctx context.Context, camera string, sinks []string) error {
+func pass(ctx context.Context, camera string, sinks []string, secure bool) error {
 	u, err := url.Parse(camera)
 	if err != nil {
 		return err
@@ -52,6 +56,9 @@ func pass(ctx context.Context, camera string, sinks []string) error {
 		conn, err := dial(ctx, s)
 		if err != nil {
 			return err
+		}
+		if secure {
+			conn = client(conn)
 		}
 		defer conn.Close()
 		defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
@@ -92,7 +99,14 @@ func dial(ctx context.Context, addr string) (net.Conn, error) {
 }
 
 // Sink writes what relays send into DIR/CAMERA.bin, until ctx ends. It closes the listener.
-func Sink(ctx context.Context, l net.Listener, dir string) error {
+func Sink(ctx context.Context, l net.Listener, dir string, secure bool) error {
+	if secure {
+		c, err := serverConfig()
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		l = tls.NewListener(l, c)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	group.Go(func() error {
@@ -107,7 +121,7 @@ func Sink(ctx context.Context, l net.Listener, dir string) error {
 			group.Go(func() error {
 				defer conn.Close()
 				defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-				if err := store(conn, dir); err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
+				if err := store(conn, dir, secure); err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
 					return fmt.Errorf("sink: %w", err)
 				}
 				return nil
@@ -117,7 +131,7 @@ func Sink(ctx context.Context, l net.Listener, dir string) error {
 	return group.Wait()
 }
 
-func store(conn net.Conn, dir string) (err error) {
+func store(conn net.Conn, dir string, secure bool) (err error) {
 	r := bufio.NewReaderSize(conn, readSize)
 	name, err := r.ReadString('\n')
 	if err != nil {
@@ -130,7 +144,11 @@ func store(conn net.Conn, dir string) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	buf := make([]byte, readSize)
 	n := copy(buf, buffered(r))
+	sum := sha256.New()
 	for {
+		if secure {
+			_, _ = sum.Write(buf[:n]) // never fails
+		}
 		if _, err := f.Write(buf[:n]); err != nil {
 			return err
 		}

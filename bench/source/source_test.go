@@ -44,10 +44,10 @@ func TestTheRelayWritesEveryAccessUnitTwice(t *testing.T) {
 				sink := listen(t)
 				dirs = append(dirs, t.TempDir())
 				sinks = append(sinks, sink.Addr().String())
-				go func(dir string) { done <- relay.Sink(ctx, sink, dir) }(dirs[len(dirs)-1])
+				go func(dir string) { done <- relay.Sink(ctx, sink, dir, video == "h265") }(dirs[len(dirs)-1])
 			}
 			go func() { done <- s.Run(ctx) }()
-			go func() { done <- relay.Run(ctx, cameras, sinks) }()
+			go func() { done <- relay.Run(ctx, cameras, sinks, video == "h265") }()
 			require.Eventually(t, func() bool {
 				for _, st := range s.States() {
 					if st.Units < 40 {

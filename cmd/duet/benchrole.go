@@ -33,18 +33,22 @@ type benchRelayCmd struct {
 	N       int      `short:"n" default:"1" help:"How many cameras."`
 	Cameras string   `required:"" help:"Address of the cameras."`
 	Sink    []string `required:"" help:"Address of each sink."`
+	Secure  bool     `help:"With TLS to sinks."`
 }
 
 // Run relays until it is told to end.
-func (c *benchRelayCmd) Run(a *app) error { return load.RelayRole(a.ctx, c.N, c.Cameras, c.Sink) }
+func (c *benchRelayCmd) Run(a *app) error {
+	return load.RelayRole(a.ctx, c.N, c.Cameras, c.Sink, c.Secure)
+}
 
 type benchSinkCmd struct {
 	Listen string `required:"" help:"Address for relays."`
 	Data   string `required:"" type:"path" help:"Directory of the files."`
+	Secure bool   `help:"With TLS from relays, and SHA-256."`
 }
 
 // Run writes files until it is told to end.
-func (c *benchSinkCmd) Run(a *app) error { return load.SinkRole(a.ctx, c.Listen, c.Data) }
+func (c *benchSinkCmd) Run(a *app) error { return load.SinkRole(a.ctx, c.Listen, c.Data, c.Secure) }
 
 type benchReadersCmd struct {
 	Urls      string `required:"" type:"existingfile" help:"File with a URL in each line."`
