@@ -189,19 +189,25 @@ func TestFragmentWhoseEndWasNotSeenIsAskedForAgain(t *testing.T) {
 	g.close()
 }
 
+// fragmentsIn returns what the index has of a segment, in order.
+func fragmentsIn(t testing.TB, g *rig, segment string) (refs []index.Ref) {
+	t.Helper()
+	for ref, err := range g.disk.index.store().Fragments("gate", 0, math.MaxInt64) {
+		require.NoError(t, err)
+		if ref.Segment == segment {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
+
 func TestDamageInTheTailIsNotAdopted(t *testing.T) {
 	mem, l, infos := recorded(t)
 	g := openRig(t, mem)
 	tail := segmentsOf(g)[1]
 	// The index has forgotten the tail, as after a crash, and a power cut has left a
 	// fragment in the middle of it without its bytes.
-	var refs []index.Ref
-	for ref, err := range g.disk.index.store().Fragments("gate", 0, math.MaxInt64) {
-		require.NoError(t, err)
-		if ref.Segment == tail {
-			refs = append(refs, ref)
-		}
-	}
+	refs := fragmentsIn(t, g, tail)
 	require.Len(t, refs, 4)
 	b, err := readFile(mem, g.disk.name(tail), math.MaxInt64)
 	require.NoError(t, err)
@@ -239,13 +245,7 @@ func TestHolesOfAPowerCutBecomeBoxesThatPlayersSkip(t *testing.T) {
 				mem, l, infos := recorded(t)
 				g := openRig(t, mem)
 				tail := segmentsOf(g)[1]
-				var refs []index.Ref
-				for ref, err := range g.disk.index.store().Fragments("gate", 0, math.MaxInt64) {
-					require.NoError(t, err)
-					if ref.Segment == tail {
-						refs = append(refs, ref)
-					}
-				}
+				refs := fragmentsIn(t, g, tail)
 				require.Len(t, refs, 4)
 				whole, err := readFile(mem, g.disk.name(tail), math.MaxInt64)
 				require.NoError(t, err)
