@@ -69,7 +69,7 @@ type source struct {
 	// conn is the connection that was made last, channel the interleaved channel (RFC 2326
 	// 10.12) that the camera gave to RTP last; negative: none. They are set while gortsplib
 	// is asked for something.
-	conn    *cameraConn
+	conn    atomic.Pointer[cameraConn]
 	channel int
 	tapped  atomic.Bool // a tap takes the packets
 
@@ -153,7 +153,12 @@ func (s *source) newClient() *gortsplib.Client {
 // bounded returns what a request returns, which ends after requestTimeout at the latest, and
 // the client with it.
 func (s *source) bounded(request func() error) error {
-	t := time.AfterFunc(requestTimeout, s.client.Close)
+	t := time.AfterFunc(requestTimeout, func() {
+		if c := s.conn.Load(); c != nil {
+			_ = c.Close() // the client does not end while it waits for a TLS handshake
+		}
+		s.client.Close()
+	})
 	err := request()
 	if !t.Stop() && err != nil {
 		return liberrors.ErrClientRequestTimedOut{}
@@ -222,11 +227,11 @@ func (s *source) play() error {
 		}
 		t.byChannel[c.id] = &tapTrack{index: i, reference: i == reference, payloadType: c.f.PayloadType()}
 	}
-	if tapped && s.conn != nil && !s.conn.plain {
+	if conn := s.conn.Load(); tapped && conn != nil && !conn.plain {
 		s.tapped.Store(true)
-		s.conn.tap.Store(t)
+		conn.tap.Store(t)
 		if s.cfg.Pump != nil {
-			if err := s.cfg.Pump.take(s.conn); err != nil {
+			if err := s.cfg.Pump.take(conn); err != nil {
 				s.cfg.Log.Debug().Err(err).Msg("the camera's connection is read by itself")
 			}
 		}
@@ -296,7 +301,7 @@ func (s *source) dialContext(ctx context.Context, network, address string) (net.
 		return nil, err
 	}
 	c.plain = s.client.Scheme != "rtsp" // what comes through TLS is not to be seen here
-	s.conn = c
+	s.conn.Store(c)
 	return c, nil
 }
 

@@ -277,6 +277,25 @@ func TestStalledCameraIsToldFromOneThatIsGone(t *testing.T) {
 	}
 }
 
+// A camera that takes the connection and says nothing does not hold a session up for ever.
+func TestCameraThatDoesNotAnswerIsGivenUp(t *testing.T) {
+	t.Parallel() // requestTimeout is in real time
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	for _, scheme := range []string{"rtsp", "rtsps"} {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			_, ended := start(t, liveConfig(t, scheme+"://"+l.Addr().String()+"/main"), &lockedSink{})
+			err := ended()
+			require.ErrorContains(t, err, "timed out")
+			require.Equal(t, media.CauseConnection, err.Cause)
+			require.InDelta(t, requestTimeout.Seconds(), time.Since(began).Seconds(), 5)
+		})
+	}
+}
+
 func TestErrorsSayWhatToDoAndKeepThePassword(t *testing.T) {
 	cam := newTestCamera(t, func(c *testCamera) { c.user, c.pass = "root", "s3cret" })
 	free := freeAddress(t)
